@@ -1,0 +1,1 @@
+"""Primordium discovers normalization-activation layers, activation functions and optimizers."""

@@ -1,0 +1,1 @@
+"""What a candidate is worth: tasks, models, gates, training, measurement, workers."""

@@ -1,0 +1,1 @@
+"""What the user takes home: exported module files and model surgery."""

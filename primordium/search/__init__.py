@@ -1,0 +1,1 @@
+"""Which candidate comes next: proposers, engine, store."""
