@@ -1,0 +1,241 @@
+"""Passes over graphs: small pure functions Graph → Graph, and the canonical form they make together.
+
+All of them are one walk over the live nodes with a :class:`Rewriter`, which hash-conses (so common
+subexpressions are shared) and applies the rules it is given. Each node carries a stable 64-bit key that does
+not depend on numbering, order of commutative arguments, process or machine; the key of the outputs is the
+graph's identity in the screening loop.
+"""
+
+from collections.abc import Callable
+from functools import cache, lru_cache
+from hashlib import blake2b
+
+from primordium.primitives import axes as ax
+from primordium.primitives.axes import AxisSet
+from primordium.primitives.graph import Graph, Node, live_nodes, node_axes
+from primordium.primitives.primitive import PRIMITIVES, Attrs
+from primordium.primitives.ranges import ALL, Range, node_range
+from primordium.primitives.rules import Args, RewriteRule, rules_for
+
+_MASK = (1 << 64) - 1
+_MIX = 0x9E3779B97F4A7C15
+
+
+def _digest(text: str) -> int:
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+@lru_cache(maxsize=65_536)
+def _seed(op: str, attrs: Attrs) -> int:
+    """The key of an operation without its arguments."""
+    return _digest(f"{op}{attrs!r}")
+
+
+def _mix(seed: int, keys: list[int]) -> int:
+    for key in keys:
+        seed = ((seed ^ key) * _MIX) & _MASK
+        seed ^= seed >> 29
+    return seed
+
+
+@cache
+def _no_rules(op: str) -> tuple[RewriteRule, ...]:
+    return ()
+
+
+@lru_cache(maxsize=65_536)
+def _axes_rule(op: str, attrs: Attrs) -> tuple[AxisSet, AxisSet]:
+    """Which axes a node keeps of its arguments' union, and which it adds."""
+    given = dict(attrs)
+    everything = ~ax.NONE
+    return node_axes(op, given, (everything,)), node_axes(op, given, (ax.NONE,))
+
+
+class Rewriter:
+    """Hash-consed nodes of one graph under construction, with axes, ranges and keys.
+
+    Args:
+        rules: the rules that may apply to a primitive.
+        constants_as_slots: leave the values of constants out of the keys.
+    """
+
+    def __init__(
+        self, rules: Callable[[str], tuple[RewriteRule, ...]] = rules_for, constants_as_slots: bool = False
+    ) -> None:
+        self.nodes: list[Node] = []
+        self.axes: list[AxisSet] = []
+        self.ranges: list[Range] = []
+        self.keys: list[int] = []
+        self.constants: dict[int, float] = {}
+        self._rules = rules
+        self._slots = constants_as_slots
+        self._table: dict[tuple[str, Args, Attrs], int] = {}
+
+    def const(self, value: float) -> int:
+        """The node of a constant."""
+        attrs: Attrs = (("value", value + 0.0),)  # -0.0 and 0.0 are one constant
+        index = self._table.get(("const", (), attrs))
+        if index is None:
+            key = _seed("const", () if self._slots else attrs)
+            index = self._append("const", (), attrs, ax.NONE, (value, value), key)
+            self.constants[index] = value
+        return index
+
+    def leaf(self, node: Node, axes: AxisSet, key: int) -> int:
+        """A leaf that is no constant; ``key`` says which, whatever its name."""
+        index = self._table.get((node.op, (), node.attrs))
+        return self._append(node.op, (), node.attrs, axes, ALL, key) if index is None else index
+
+    def emit(self, op: str, args: Args, attrs: Attrs) -> int:
+        """The node ``op(*args)``, or an equal one that a rule or the table knows."""
+        index = self._table.get((op, args, attrs))
+        if index is not None:
+            return index
+        for rule in self._rules(op):
+            found = rule(self, op, args, attrs)
+            if found is not None:
+                self._table[op, args, attrs] = found
+                return found
+        keys = self.keys
+        ordered = args
+        if len(args) == 2 and keys[args[0]] > keys[args[1]] and PRIMITIVES[op].algebra.commutative:
+            ordered = (args[1], args[0])
+            index = self._table.get((op, ordered, attrs))
+            if index is not None:
+                return index
+        keep, add = _axes_rule(op, attrs)
+        union = 0
+        for arg in args:
+            union |= self.axes[arg]
+        values = node_range(op, attrs, tuple([self.ranges[a] for a in ordered]))
+        return self._append(
+            op, ordered, attrs, (union & keep) | add, values, _mix(_seed(op, attrs), [keys[a] for a in ordered])
+        )
+
+    def _append(self, op: str, args: Args, attrs: Attrs, axes: AxisSet, values: Range, key: int) -> int:
+        index = len(self.nodes)
+        self.nodes.append(Node(op, args, attrs))
+        self.axes.append(axes)
+        self.ranges.append(values)
+        self.keys.append(key)
+        self._table[op, args, attrs] = index
+        return index
+
+
+class Rewritten:
+    """The result of a rewriting walk: its key at once, its graph when asked."""
+
+    def __init__(self, source: Graph, rewriter: Rewriter, outputs: tuple[tuple[str, int], ...]) -> None:
+        self._source = source
+        self.rewriter = rewriter
+        self.outputs = outputs
+
+    @property
+    def key(self) -> int:
+        """64-bit identity of the outputs."""
+        keys = self.rewriter.keys
+        return _mix(
+            _seed(self._source.domain, (("affine", self._source.affine), ("groups", self._source.groups))),
+            [k for name, index in self.outputs for k in (_seed(name, ()), keys[index])],
+        )
+
+    def graph(self) -> Graph:
+        """The rewritten graph, its nodes numbered from the outputs in canonical order."""
+        nodes, order = self.rewriter.nodes, dict[int, int]()
+        for _, output in self.outputs:
+            _number(nodes, output, order)
+        ordered = tuple(nodes[i]._replace(args=tuple(order[a] for a in nodes[i].args)) for i in order)
+        names = {(n.op, n.attrs[0][1]) for n in ordered if n.op in ("param", "hyper")}
+        source = self._source
+        return Graph(
+            source.domain,
+            ordered,
+            tuple((name, order[index]) for name, index in self.outputs),
+            tuple(p for p in source.params if ("param", p.name) in names),
+            source.states,
+            tuple(h for h in source.hypers if ("hyper", h.name) in names),
+            source.groups,
+            source.affine,
+        )
+
+
+def _number(nodes: list[Node], output: int, order: dict[int, int]) -> None:
+    stack = [output]
+    while stack:
+        index = stack[-1]
+        if index in order:
+            stack.pop()
+            continue
+        waiting = [a for a in reversed(nodes[index].args) if a not in order]
+        if waiting:
+            stack.extend(waiting)
+        else:
+            order[index] = len(order)
+            stack.pop()
+
+
+def _leaf_keys(graph: Graph, live: tuple[int, ...]) -> dict[int, int]:
+    """A key for each leaf: parameters by axes, start and rank, so that their names do not matter."""
+    declared: dict[tuple[str, object], tuple[object, ...]] = {}
+    declared |= {("param", p.name): (p.axes, p.init, p.learnable) for p in graph.params}
+    ranks: dict[tuple[object, ...], int] = {}
+    result: dict[int, int] = {}
+    for index in live:
+        node = graph.nodes[index]
+        if node.op == "param":
+            what = declared["param", node.attrs[0][1]]
+            ranks[what] = rank = ranks.get(what, -1) + 1
+            result[index] = _digest_leaf(node.op, (*what, rank))
+        elif not node.args and node.attrs and node.op in ("input", "state", "hyper"):
+            result[index] = _digest_leaf(node.op, (node.attrs[0][1],))
+    return result
+
+
+@lru_cache(maxsize=4096)
+def _digest_leaf(op: str, what: tuple[object, ...]) -> int:
+    return _digest(f"{op}:{what!r}")
+
+
+def rewrite(
+    graph: Graph,
+    rules: Callable[[str], tuple[RewriteRule, ...]] = rules_for,
+    *,
+    constants_as_slots: bool = False,
+) -> Rewritten:
+    """Walk the live nodes once, applying rules and sharing equal nodes."""
+    rewriter = Rewriter(rules, constants_as_slots)
+    nodes, axes = graph.nodes, graph.axes
+    live = live_nodes(nodes, [index for _, index in graph.outputs])
+    leaves = _leaf_keys(graph, live)
+    place: dict[int, int] = {}
+    for index in live:
+        node = nodes[index]
+        if index in leaves:
+            place[index] = rewriter.leaf(node, axes[index], leaves[index])
+        elif node.op == "const":
+            place[index] = rewriter.const(float(node.attrs[0][1]))
+        else:
+            place[index] = rewriter.emit(node.op, tuple([place[a] for a in node.args]), node.attrs)
+    return Rewritten(graph, rewriter, tuple((name, place[index]) for name, index in graph.outputs))
+
+
+def remove_dead_code(graph: Graph) -> Graph:
+    """Only the nodes, parameters and hyper-parameters that the outputs depend on."""
+    place = {old: new for new, old in enumerate(graph.live)}
+    nodes = tuple(graph.nodes[i]._replace(args=tuple(place[a] for a in graph.nodes[i].args)) for i in graph.live)
+    names = {(n.op, n.attrs[0][1]) for n in nodes if n.op in ("param", "hyper")}
+    return Graph(
+        graph.domain, nodes, tuple((name, place[index]) for name, index in graph.outputs),
+        tuple(p for p in graph.params if ("param", p.name) in names), graph.states,
+        tuple(h for h in graph.hypers if ("hyper", h.name) in names), graph.groups, graph.affine,
+    )
+
+
+def share_common_subexpressions(graph: Graph) -> Graph:
+    """Equal nodes made one, commutative arguments in canonical order; nothing else changes."""
+    return rewrite(graph, _no_rules).graph()
+
+
+def canonicalize(graph: Graph) -> Graph:
+    """The canonical form: dead code gone, constants folded, algebra applied, arguments ordered, nodes numbered."""
+    return rewrite(graph).graph()
