@@ -8,7 +8,7 @@ from primordium.primitives.views import InliningBuilder
 
 def key(graph: Graph) -> str:
     """Sixteen hex digits that say which graph it is after canonicalization, constants included."""
-    return f"{rewrite(_plain(graph)).key:016x}"
+    return f"{rewrite(inline_derived(graph)).key:016x}"
 
 
 def structure_hash(graph: Graph) -> str:
@@ -16,11 +16,11 @@ def structure_hash(graph: Graph) -> str:
 
     Graphs of one structure share one compiled kernel, their constants being its arguments.
     """
-    canonical = rewrite(_plain(graph)).graph()
+    canonical = rewrite(inline_derived(graph)).graph()
     return f"{rewrite(canonical, constants_as_slots=True).key:016x}"
 
 
-def _plain(graph: Graph) -> Graph:
+def inline_derived(graph: Graph) -> Graph:
     """The graph with derived primitives written out, so that a name for a formula does not make it another."""
     if not any(PRIMITIVES[graph.nodes[i].op].kind == "derived" for i in graph.live):
         return graph

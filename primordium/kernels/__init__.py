@@ -1,0 +1,1 @@
+"""A graph made runnable: the reference back end, straight-line torch source, NumPy for screening."""

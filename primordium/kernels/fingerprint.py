@@ -1,0 +1,133 @@
+"""Identity by behaviour: a tolerant fingerprint of outputs and input gradients on fixed probes.
+
+Two shapes, three input scales each. Of every (shape, scale) block the output, and its derivative along a
+fixed random direction of the input, are projected on a few fixed random vectors; projections are taken
+relative to the block's size and rounded coarsely, in float64. Few coarse projections of many values are what
+makes the fingerprint tolerant: rounding errors of 1e-12 move none of them, and functions that differ visibly
+move many. Where an affine follows, a positive factor of the whole function is taken out.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+
+from primordium.kernels.numpy_backend import Array, Dual, NumpyOps, run_dual
+from primordium.primitives import axes as ax
+from primordium.primitives.graph import Graph, Param
+from primordium.primitives.identity import inline_derived
+
+SHAPES: tuple[tuple[int, ...], ...] = ((3, 2, 2, 4), (2, 3, 2, 5))
+"""Batch, groups, channels in a group, positions: chosen so that every index set differs from every other."""
+SCALES = (0.25, 1.0, 4.0)
+PROJECTIONS = 6
+STEPS = 256
+LOG_STEPS = 64
+NEGLIGIBLE = 1e-11
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What a function does on the probes.
+
+    Attributes:
+        digest: 16 bytes, equal for functions that behave alike.
+        features: the numbers behind it, for distances to known methods.
+        outputs: largest magnitude of the output over all probes.
+        gradients: largest magnitude of the directional derivative over all probes.
+    """
+
+    digest: bytes
+    features: Array
+    outputs: float
+    gradients: float
+
+
+class _Probe:
+    def __init__(self, domain: Any, shape: tuple[int, ...], seed: int) -> None:
+        random = np.random.default_rng([0x5EED, seed])
+        self.ops = NumpyOps(domain, shape)
+        self.full = (len(SCALES), *shape)
+        spread = random.uniform(0.5, 1.5, (1, shape[1], shape[2], 1))
+        shift = random.normal(0.0, 0.4, (1, shape[1], shape[2], 1))
+        scales = np.array(SCALES).reshape(-1, 1, 1, 1, 1)
+        self.x = (random.normal(size=shape) * spread + shift) * scales
+        self.dx = random.normal(size=(1, *shape)) * scales
+        count = math.prod(shape)
+        self.weights = random.normal(size=(count, PROJECTIONS)) / math.sqrt(count)
+        self._random = random
+        self.params = {
+            axes: [random.normal(size=(1, *self._sizes(axes))) for _ in range(8)] for axes in (ax.NONE, ax.C)
+        }
+        self.shape = shape
+
+    def _sizes(self, axes: int) -> tuple[int, ...]:
+        return tuple(n if axes & ax.BIT[name] else 1 for n, name in zip(self.ops.shape, self.ops.domain.axes, strict=True))
+
+    def param(self, param: Param, rank: int) -> Array:
+        """A parameter's probe: its start and a spread around it."""
+        known = self.params.setdefault(param.axes, [])
+        while len(known) <= rank:
+            known.append(np.random.default_rng([param.axes, len(known)]).normal(size=(1, *self._sizes(param.axes))))
+        return param.init + 0.3 * known[rank]
+
+
+@lru_cache(maxsize=8)
+def _probes(domain: str) -> tuple[_Probe, ...]:
+    from primordium.primitives.domain import get_domain
+
+    return tuple(_Probe(get_domain(domain), shape, seed) for seed, shape in enumerate(SHAPES))
+
+
+def fingerprint(graph: Graph) -> Fingerprint | None:
+    """The behaviour of a layer or an activation in training; ``None`` where it is not finite."""
+    graph = inline_derived(graph)
+    blocks = []
+    with np.errstate(all="ignore"):
+        for probe in _probes(graph.domain):
+            leaves: dict[str, Dual] = {"x": (probe.x, probe.dx)}
+            ranks: dict[tuple[int, float], int] = {}
+            for param in graph.params:
+                rank = ranks[param.axes, param.init] = ranks.get((param.axes, param.init), -1) + 1
+                leaves[param.name] = (probe.param(param, rank), None)
+            y, dy = run_dual(graph, probe.ops, leaves)["y"]
+            for value in (y, dy):
+                blocks.append(_block(value, probe))
+    if any(block is None for block in blocks):
+        return None
+    return _combine(blocks, graph.affine)
+
+
+def _block(value: Any, probe: _Probe) -> tuple[Array, Array, float] | None:
+    """Relative projections, root mean squares of each scale, and the largest magnitude."""
+    if value is None:
+        return np.zeros((len(SCALES), PROJECTIONS)), np.zeros(len(SCALES)), 0.0
+    flat = np.broadcast_to(value, probe.full).reshape(len(SCALES), -1)
+    size = np.sqrt(np.einsum("ij,ij->i", flat, flat) / flat.shape[1])
+    if not math.isfinite(size.sum()):
+        return None
+    relative = (flat @ probe.weights) / np.maximum(size, NEGLIGIBLE)[:, None]
+    return relative, size, float(np.abs(flat).max())
+
+
+def _combine(blocks: list[Any], affine: bool) -> Fingerprint:
+    sizes = np.concatenate([block[1] for block in blocks])
+    present = sizes > NEGLIGIBLE
+    reference = float(sizes[: len(SCALES)].max()) if affine else 1.0
+    logs = np.log2(np.maximum(sizes, NEGLIGIBLE) / max(reference, NEGLIGIBLE))
+    relative = np.concatenate([block[0] for block in blocks]) * present[:, None]
+    logs = np.where(present, logs, -64.0)
+    features = np.concatenate([relative.ravel(), logs])
+    steps = np.rint(np.concatenate([relative.ravel() * STEPS, logs * LOG_STEPS])).astype(np.int32)
+    digest = blake2b(steps.tobytes(), digest_size=16).digest()
+    outputs = max(block[2] for block in blocks[0::2])
+    gradients = max(block[2] for block in blocks[1::2])
+    return Fingerprint(digest, features, outputs, gradients)
+
+
+def distance(a: Fingerprint, b: Fingerprint) -> float:
+    """Root mean square difference of the features; 0 for functions that behave alike."""
+    return float(np.sqrt(np.mean(np.square(a.features - b.features))))

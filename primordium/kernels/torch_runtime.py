@@ -1,0 +1,76 @@
+"""What generated torch code calls besides torch itself; the exporter copies these sources into its files."""
+
+import torch
+from torch import Tensor
+
+
+class Surrogate(torch.autograd.Function):
+    """Value of the first argument, gradient of the second."""
+
+    @staticmethod
+    def forward(ctx, value, proxy):  # type: ignore[no-untyped-def]  # autograd's own untyped contract
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        return None, grad
+
+
+def surrogate(value: Tensor, proxy: Tensor) -> Tensor:
+    """Value of ``value`` with the derivative of ``proxy``; differentiable twice."""
+    value, proxy = torch.broadcast_tensors(value, proxy)
+    return Surrogate.apply(value.detach(), proxy)
+
+
+def flat_axis(x: Tensor, shape: tuple[int, ...], axis: tuple[int, ...]) -> Tensor:
+    """``x`` broadcast to ``shape`` with the axis (one or more adjacent dimensions) flattened in last place."""
+    return x.expand(shape).movedim(axis, tuple(range(-len(axis), 0))).flatten(-len(axis))
+
+
+def unflat_axis(x: Tensor, shape: tuple[int, ...], axis: tuple[int, ...]) -> Tensor:
+    """The inverse of :func:`flat_axis`."""
+    return x.unflatten(-1, [shape[d] for d in axis]).movedim(tuple(range(-len(axis), 0)), axis)
+
+
+def index(like: Tensor, shape: tuple[int, ...], axis: tuple[int, ...]) -> Tensor:
+    """Position along the axis."""
+    sizes = [shape[d] if d in axis else 1 for d in range(len(shape))]
+    count = 1
+    for size in sizes:
+        count *= size
+    return torch.arange(count, dtype=like.dtype, device=like.device).reshape(sizes)
+
+
+def cumsum(x: Tensor, shape: tuple[int, ...], axis: tuple[int, ...], reverse: bool) -> Tensor:
+    """Running sum along the axis."""
+    flat = flat_axis(x, shape, axis)
+    summed = flat.flip(-1).cumsum(-1).flip(-1) if reverse else flat.cumsum(-1)
+    return unflat_axis(summed, shape, axis)
+
+
+def argsort(x: Tensor, shape: tuple[int, ...], axis: tuple[int, ...], descending: bool) -> Tensor:
+    """Positions that sort, stable; as numbers of the value's dtype."""
+    order = flat_axis(x.detach(), shape, axis).argsort(-1, descending=descending, stable=True)
+    return unflat_axis(order.to(x.dtype), shape, axis)
+
+
+def cumargmax(x: Tensor, shape: tuple[int, ...], axis: tuple[int, ...]) -> Tensor:
+    """Position of the largest value so far, the first at ties."""
+    flat = flat_axis(x.detach(), shape, axis)
+    highest = flat.cummax(-1).values
+    previous = torch.cat([torch.full_like(highest[..., :1], float("-inf")), highest[..., :-1]], -1)
+    places = torch.arange(flat.shape[-1], device=x.device).expand(flat.shape)
+    first = torch.where(highest > previous, places, 0).cummax(-1).values
+    return unflat_axis(first.to(x.dtype), shape, axis)
+
+
+def gather(x: Tensor, at: Tensor, shape: tuple[int, ...], axis: tuple[int, ...]) -> Tensor:
+    """The value at the given positions of the axis."""
+    flat, places = flat_axis(x, shape, axis), flat_axis(at.detach(), shape, axis).long()
+    return unflat_axis(flat.gather(-1, places), shape, axis)
+
+
+def scatter(x: Tensor, at: Tensor, shape: tuple[int, ...], axis: tuple[int, ...]) -> Tensor:
+    """Adds each value into its given position of the axis."""
+    flat, places = flat_axis(x, shape, axis), flat_axis(at.detach(), shape, axis).long()
+    return unflat_axis(torch.zeros_like(flat).scatter_add(-1, places, flat), shape, axis)
