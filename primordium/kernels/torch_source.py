@@ -20,6 +20,7 @@ from primordium.primitives import axes as ax
 from primordium.primitives.axes import AxisSet
 from primordium.primitives.graph import Graph, Node
 from primordium.primitives.primitive import PRIMITIVES
+from primordium.primitives.ranges import graph_ranges
 
 RUNTIME: dict[str, Any] = {
     name: getattr(torch_runtime, name)
@@ -60,6 +61,7 @@ class Emitter:
         self.graph = graph
         self.domain = graph.spec
         self.main = next(iter(self.domain.inputs))
+        self.ranges = graph_ranges(graph)
 
     def leaf_name(self, node: Node) -> str:
         """The argument that a leaf reads."""
@@ -89,6 +91,8 @@ class Emitter:
         if primitive.kind == "along":
             return self._along(node, axes, names)
         template = primitive.template("torch", attrs) if primitive.kind in ("elementwise", "structural") else ""
+        if primitive.torch_positive and self.ranges[node.args[0]][0] > 0.0:
+            template = primitive.template("torch_positive", attrs)
         if not template:
             raise GraphError(f"primitive {node.op!r} cannot be written as torch source; take a plain view of the graph")
         return template.format(*names, **attrs)

@@ -90,7 +90,8 @@ _unary(
     "sqrt", "signed root x / √(|x| + ε); ε = 0: s(x)·√|x|", attrs={"eps": 1e-5},
     numpy=_bare_or_safe("np.sign({0}) * np.sqrt(np.abs({0}))", "{0} / np.sqrt(np.abs({0}) + {eps})"),
     torch=_bare_or_safe("torch.sign({0}) * torch.sqrt(torch.abs({0}))", "{0} / torch.sqrt(torch.abs({0}) + {eps})"),
-    sympy="sign({0})*sqrt(Abs({0}))", sympy_nonnegative="sqrt({0})",
+    torch_positive=_bare_or_safe("torch.sqrt({0})", "{0} / torch.sqrt({0} + {eps})"),
+    sympy="sign({0})*sqrt(Abs({0}))", sympy_positive="sqrt({0})",
     partials=(_sqrt_slope,), algebra=Algebra(parity="odd", monotone=1), kinks=(0.0,),
 )
 _unary(
@@ -106,14 +107,16 @@ _unary(
     "log", "signed logarithm s(x)·ln(|x| + ε)", attrs={"eps": 1e-5},
     numpy=_bare_or_safe("np.sign({0}) * np.log(np.abs({0}))", "np.sign({0}) * np.log(np.abs({0}) + {eps})"),
     torch=_bare_or_safe("torch.sign({0}) * torch.log(torch.abs({0}))", "torch.sign({0}) * torch.log(torch.abs({0}) + {eps})"),
-    sympy="sign({0})*log(Abs({0}))", sympy_nonnegative="log({0})",
+    torch_positive=_bare_or_safe("torch.log({0})", "torch.log({0} + {eps})"),
+    sympy="sign({0})*log(Abs({0}))", sympy_positive="log({0})",
     partials=(lambda o, y, x, *, eps: o.square(o.sign(x)) / (o.abs(x) + eps),),
     algebra=ODD, kinks=(0.0,),
 )
 _unary(
     "log1p", "ln(1 + |x|)·s(x): exact near 0, defined everywhere",
     numpy="np.sign({0}) * np.log1p(np.abs({0}))", torch="torch.sign({0}) * torch.log1p(torch.abs({0}))",
-    sympy="sign({0})*log(1 + Abs({0}))", sympy_nonnegative="log(1 + {0})",
+    torch_positive="torch.log1p({0})",
+    sympy="sign({0})*log(1 + Abs({0}))", sympy_positive="log(1 + {0})",
     partials=(lambda o, y, x: 1.0 / (1.0 + o.abs(x)),),
     algebra=Algebra(parity="odd", monotone=1), kinks=(0.0,),
 )

@@ -62,8 +62,8 @@ class Primitive:
         summary: one line: the formula and what is done where it would not be finite.
         attrs: attribute names with their defaults; the defaults are the safe form.
         numpy, torch: expression templates, or a function from attributes to one.
-        sympy: template of a sympy expression, for printing; ``sympy_nonnegative`` where the first
-            argument is known to be at least 0.
+        sympy: template of a sympy expression, for printing.
+        torch_positive, sympy_positive: simpler templates where the range of the first argument is positive.
         partials: derivative by each argument, ``rule(ops, y, *args, **attrs)``; ``None`` passes nothing on.
         vjp: for statistics and primitives along an axis: ``rule(ops, y, gradient, *args, **attrs)`` gives the
             tuple of gradients by each argument (``None``: passes nothing on).
@@ -83,7 +83,8 @@ class Primitive:
     numpy: Template = ""
     torch: Template = ""
     sympy: str = ""
-    sympy_nonnegative: str = ""
+    torch_positive: Template = ""
+    sympy_positive: str = ""
     partials: tuple[Rule | None, ...] = ()
     derive: Rule | None = None
     vjp: Rule | None = None
@@ -121,7 +122,7 @@ class Primitive:
         }
         return tuple(sorted(merged.items()))
 
-    def template(self, language: Literal["numpy", "torch"], attrs: Mapping[str, AttrValue]) -> str:
+    def template(self, language: Literal["numpy", "torch", "torch_positive"], attrs: Mapping[str, AttrValue]) -> str:
         """The expression template in ``language`` for these attributes."""
         source: Template = getattr(self, language)
         return source if isinstance(source, str) else source(attrs)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import TypeAlias
 
+from primordium.primitives.graph import Graph
 from primordium.primitives.primitive import PRIMITIVES, Attrs
 from primordium.primitives.scalar import evaluate
 
@@ -128,3 +129,19 @@ def _statistic(op: str, attrs: Attrs, a: Range) -> Range:
     if op == "var":
         return 0.0, half * half
     return math.sqrt(eps), math.sqrt(half * half + eps)
+
+
+def graph_ranges(graph: Graph) -> dict[int, Range]:
+    """The range of every live node of a graph."""
+    result: dict[int, Range] = {}
+    for index in graph.live:
+        node = graph.nodes[index]
+        if node.op == "const":
+            result[index] = (float(node.attr("value")),) * 2
+        elif PRIMITIVES[node.op].kind == "leaf":
+            result[index] = ALL
+        elif node.op == "size":
+            result[index] = (1.0, math.inf)
+        else:
+            result[index] = node_range(node.op, node.attrs, tuple(result[a] for a in node.args))
+    return result

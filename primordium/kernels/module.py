@@ -1,0 +1,144 @@
+"""A graph as a torch module: a layer or an activation with its parameters and running statistics."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Literal, TypeAlias, get_args
+
+import torch
+from torch import Tensor, nn
+
+from primordium.errors import GraphError
+from primordium.kernels.layout import group_count
+from primordium.kernels.reference import Reference
+from primordium.kernels.torch_source import torch_source
+from primordium.primitives import axes as ax
+from primordium.primitives.graph import Graph
+from primordium.primitives.views import eval_view, train_view
+
+Backend: TypeAlias = Literal["reference", "torch_source"]
+Program: TypeAlias = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
+
+_KNOWN_SIZES = ax.C
+
+
+def build_program(view: Graph, backend: Backend) -> Program:
+    """A callable for a plain graph: leaves by name in, outputs by name out, canonical layout.
+
+    Raises:
+        GraphError: an unknown back end, or a node it does not have.
+    """
+    if backend == "reference":
+        return Reference(view)
+    if backend != "torch_source":
+        raise GraphError(f"unknown back end {backend!r}; known: {', '.join(get_args(Backend))}")
+    source = torch_source(view)
+    function = source.compile()
+
+    def run(leaves: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        return dict(zip(source.outputs, function(*(leaves[name] for name in source.arguments)), strict=True))
+
+    return run
+
+
+class GraphModule(nn.Module):
+    """A layer or activation graph as a module.
+
+    Maps ``[B, C, *S]`` (any number of position axes, none included) to the same shape; with
+    ``channel_dim=-1``, ``[B, *S, C]``. Half-precision inputs are computed in float32 and returned in their own
+    dtype. Parameters and running statistics have the shape ``[C]``, or ``[]`` where the graph says so.
+
+    Args:
+        graph: a graph of domain ``layer`` or ``activation``.
+        channels: number of channels C.
+        apply_act: at a site that wants no activation, ``False`` gives the graph's ``no_act`` output (the
+            affine of the input for layers with a trailing affine, the identity where there is none).
+        channel_dim: 1 or -1.
+        backend: ``torch_source`` or ``reference``.
+
+    Raises:
+        GraphError: another domain, no channel, or a running statistic whose size depends on the input.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        channels: int,
+        *,
+        apply_act: bool = True,
+        channel_dim: Literal[1, -1] = 1,
+        backend: Backend = "torch_source",
+    ) -> None:
+        super().__init__()
+        if graph.domain not in ("layer", "activation"):
+            raise GraphError(f"a graph of domain {graph.domain!r} is no layer; only 'layer' and 'activation' graphs are")
+        self.graph = graph
+        self.channels = channels
+        self.groups = group_count(graph.groups, channels)
+        self.apply_act = apply_act
+        self.channel_dim = channel_dim
+        self.backend: Backend = backend
+        self._output = "y" if apply_act else "no_act"
+        train = train_view(graph)
+        self._fixed = [p.name for p in train.params if not p.learnable]
+        self._params = [p.name for p in train.params]
+        self._states = [s.name for s in train.states]
+        for param in train.params:
+            start = torch.full(self._shape(param.axes, param.name), param.init)
+            if param.learnable:
+                self.register_parameter(param.name, nn.Parameter(start))
+            else:
+                self.register_buffer(param.name, start)
+        for state in train.states:
+            self.register_buffer(state.name, torch.full(self._shape(state.axes, state.name), state.init))
+        self._has_output = any(name == self._output for name, _ in train.outputs)
+        self._programs: dict[bool, Program] = {}
+
+    def _shape(self, axes: int, name: str) -> tuple[int, ...]:
+        if axes & ~_KNOWN_SIZES or axes & ax.C not in (0, ax.C):
+            raise GraphError(
+                f"{name!r} varies over {ax.show(axes)}; what is kept between steps can vary over {{C}} or {{}} only"
+            )
+        return (self.channels,) if axes else ()
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_programs": {}}  # generated functions are rebuilt, not pickled
+
+    def _program(self) -> Program:
+        program = self._programs.get(self.training)
+        if program is None:
+            view = train_view(self.graph) if self.training else eval_view(self.graph)
+            program = self._programs[self.training] = build_program(view, self.backend)
+        return program
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layer.
+
+        Raises:
+            GraphError: the input is not floating point or has another channel count.
+        """
+        if not self._has_output:
+            return x
+        if self.channel_dim == -1:
+            x = x.movedim(-1, 1)
+        if x.ndim < 2 or x.shape[1] != self.channels or not x.is_floating_point():
+            raise GraphError(
+                f"input of shape {tuple(x.shape)} and dtype {x.dtype}; "
+                f"a floating-point [B, {self.channels}, *S] is needed (channel_dim={self.channel_dim})"
+            )
+        wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+        leaves = {"x": wide.reshape(x.shape[0], self.groups, self.channels // self.groups, math.prod(x.shape[2:]))}
+        for name in (*self._params, *self._states):
+            value = getattr(self, name).to(wide.dtype)
+            leaves[name] = value.reshape(1, self.groups, -1, 1) if value.ndim else value
+        outputs = self._program()(leaves)
+        if self.training and self._states:
+            with torch.no_grad():
+                for name in self._states:
+                    state = getattr(self, name)
+                    state.copy_(outputs[name].reshape(state.shape))
+        y = outputs[self._output].expand_as(leaves["x"]).reshape(x.shape).to(x.dtype)
+        return y.movedim(1, -1) if self.channel_dim == -1 else y
+
+    def extra_repr(self) -> str:
+        """What ``print(module)`` shows."""
+        return f"{self.graph}, channels={self.channels}" + ("" if self.apply_act else ", apply_act=False")
