@@ -1,0 +1,308 @@
+"""Where jobs run: one contract, in this process or in several worker processes."""
+
+import pickle
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing.connection import wait
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from primordium.errors import ConfigError, PrimordiumError
+from primordium.evaluators.worker import Outcome, Task, Worker, run
+
+__all__ = ["Executor", "Job", "Outcome", "ProcessExecutor", "SerialExecutor", "make_executor"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One call of an executor's function. `payload` is its argument; picklable, where processes run it."""
+
+    id: int
+    payload: Any
+
+
+class Executor(Protocol):
+    """Runs jobs; a context manager that closes. For one thread to use.
+
+    Outcomes come in any order, one for each job, and depend on the job alone. An exception that leaves
+    `next`, such as KeyboardInterrupt, loses no job: call it again, or close.
+    """
+
+    workers: int
+
+    def submit(self, job: Job) -> None:
+        """Queues a job. RuntimeError if the executor is closed."""
+
+    def next(self) -> Outcome:
+        """Waits until some job ends. RuntimeError if none is pending."""
+
+    def pending(self) -> int:
+        """How many jobs have been submitted whose outcome `next` has not returned."""
+
+    def close(self) -> None:
+        """Drops what is pending and ends the workers at once. May be called twice."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def make_executor(
+    kind: str, function: Callable[[Any], Any], workers: int = 1, timeout: float | None = None
+) -> Executor:
+    """The executor that a configuration names: "serial" or "processes".
+
+    "serial" is for debugging. It has one worker and no time-out, which would break into a debugging session.
+
+    Raises:
+        ConfigError: the kind is unknown, or the settings are impossible.
+    """
+    if kind == "serial":
+        return SerialExecutor(function)
+    if kind == "processes":
+        return ProcessExecutor(function, workers, timeout)
+    raise ConfigError(f"executor '{kind}' is unknown: choose 'serial' or 'processes'")
+
+
+class SerialExecutor(Executor):
+    """Runs each job in this process, inside `next`, on one torch thread."""
+
+    def __init__(self, function: Callable[[Any], Any], initializer: Callable[[], None] | None = None) -> None:
+        self.workers = 1
+        self._function = function
+        self._jobs: deque[Job] = deque()
+        self._closed = False
+        if initializer is not None:
+            initializer()
+
+    def submit(self, job: Job) -> None:
+        _require_open(self._closed)
+        self._jobs.append(job)
+
+    def next(self) -> Outcome:
+        _require_pending(self)
+        job = self._jobs[0]
+        with _one_torch_thread():
+            outcome = run(self._function, lambda: job.payload)
+        self._jobs.popleft()
+        return replace(outcome, id=job.id)
+
+    def pending(self) -> int:
+        return len(self._jobs)
+
+    def close(self) -> None:
+        self._closed = True
+        self._jobs.clear()
+
+
+class ProcessExecutor(Executor):
+    """Runs jobs in worker processes of one thread each, and replaces those that crash or take too long.
+
+    Each worker has one job at a time; the others wait in the order of submission. A job whose worker ends
+    under it is tried once more, on a fresh one. Workers ignore Ctrl-C, which is for the driver to handle, and
+    end with the driver.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Any], Any],
+        workers: int,
+        timeout: float | None = None,
+        initializer: Callable[[], None] | None = None,
+    ) -> None:
+        """Starts the workers, without waiting for them.
+
+        Args:
+            function: a top-level function of an importable module; called with a job's payload.
+            workers: how many processes.
+            timeout: seconds after which a job's worker is killed; None for never.
+            initializer: a function like `function`, called once in each worker before its first job.
+
+        Raises:
+            ConfigError: a function cannot be sent to a process, or a number is out of range.
+        """
+        if workers < 1:
+            raise ConfigError(f"workers is {workers}: an executor needs 1 or more")
+        if timeout is not None and not timeout > 0:
+            raise ConfigError(f"timeout is {timeout}: give seconds above 0, or None for no limit")
+        _require_importable(function)
+        _require_importable(initializer)
+        self.workers = workers
+        self._function = function
+        self._timeout = timeout
+        self._initializer = initializer
+        self._queue: deque[Task] = deque()
+        self._done: deque[Outcome] = deque()
+        self._pool: list[Worker] = []
+        self._closed = False
+        try:
+            for _ in range(workers):
+                self._pool.append(self._fresh_worker())
+        except BaseException:
+            self.close()
+            raise
+
+    def submit(self, job: Job) -> None:
+        """Queues a job. RuntimeError if the executor is closed; pickle's own errors for the payload."""
+        _require_open(self._closed)
+        self._queue.append(Task(job.id, pickle.dumps(job.payload)))
+        with _interrupts_deferred():
+            self._dispatch()
+
+    def next(self) -> Outcome:
+        """Waits until some job ends.
+
+        Raises:
+            RuntimeError: none is pending.
+            PrimordiumError: a worker cannot start: its imports or the initializer failed.
+        """
+        _require_pending(self)
+        while not self._done:
+            self._poll()
+        return self._done.popleft()
+
+    def pending(self) -> int:
+        running = sum(worker.task is not None for worker in self._pool)
+        return len(self._queue) + running + len(self._done)
+
+    def close(self) -> None:
+        self._closed = True
+        with _interrupts_deferred():
+            for worker in self._pool:
+                worker.process.kill()
+            for worker in self._pool:
+                worker.end()
+            self._pool.clear()
+            self._queue.clear()
+            self._done.clear()
+
+    def _fresh_worker(self) -> Worker:
+        return Worker(self._function, self._initializer)
+
+    def _dispatch(self) -> None:
+        for worker in self._pool:
+            if worker.ready and worker.task is None and self._queue:
+                worker.begin(self._queue.popleft())
+
+    def _poll(self) -> None:
+        """Waits for something to happen and handles all that has; a Ctrl-C comes before or after that."""
+        sources: dict[Any, int] = {worker.pipe: slot for slot, worker in enumerate(self._pool)}
+        sources |= {worker.process.sentinel: slot for slot, worker in enumerate(self._pool)}
+        happened = wait(list(sources), self._patience())
+        with _interrupts_deferred():
+            for slot in sorted({sources[source] for source in happened}):
+                self._listen(slot)
+            self._expire()
+            self._dispatch()
+
+    def _patience(self) -> float | None:
+        """Seconds until the first running job is out of time; None for never."""
+        running = [worker.seconds() for worker in self._pool if worker.ready and worker.task is not None]
+        return max(0.0, self._timeout - max(running)) if running and self._timeout is not None else None
+
+    def _listen(self, slot: int) -> None:
+        worker = self._pool[slot]
+        message = worker.hear()
+        if message is None:
+            self._replace_dead(slot)
+        elif isinstance(message, Outcome):
+            self._finish(worker, message)
+        elif message:
+            raise PrimordiumError(f"a worker process cannot start:\n{message}")
+        else:
+            worker.ready = True
+            if worker.task is not None:
+                worker.begin(worker.task)
+
+    def _finish(self, worker: Worker, outcome: Outcome) -> None:
+        assert worker.task is not None
+        self._done.append(replace(outcome, id=worker.task.id))
+        worker.task = None
+
+    def _expire(self) -> None:
+        """Kills the workers whose jobs have taken too long, except where the outcome has come just now."""
+        for slot, worker in enumerate(self._pool):
+            seconds = worker.seconds()
+            running = worker.ready and worker.task is not None
+            if not running or self._timeout is None or seconds < self._timeout or worker.pipe.poll():
+                continue
+            worker.process.kill()
+            worker.end()
+            self._pool[slot] = self._fresh_worker()
+            error = f"killed: it took longer than the {self._timeout:g} s allowed"
+            self._finish(worker, Outcome(0, None, error, "timeout", seconds))
+
+    def _replace_dead(self, slot: int) -> None:
+        """Puts a fresh worker in the place of a dead one, to try its job again if that is the first time."""
+        dead = self._pool[slot]
+        seconds = dead.seconds()
+        how = dead.end()
+        fresh = self._pool[slot] = self._fresh_worker()
+        task = dead.task
+        if not dead.ready:
+            fresh.task = task
+            raise PrimordiumError(
+                f"a worker process ended while it started ({how}): see its traceback on standard error; the "
+                "function must be importable, and a script must start work under if __name__ == '__main__'"
+            )
+        if task is not None and task.crashed:
+            error = f"its worker process ended at both attempts: {how}"
+            self._finish(dead, Outcome(0, None, error, "crashed", seconds))
+        elif task is not None:
+            task.crashed = True
+            fresh.task = task
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    import torch  # here, so that reading a configuration does not wait for it
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _interrupts_deferred() -> Iterator[None]:
+    """Keeps a Ctrl-C until the block is done. It only reaches the main thread, so others need nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: caught.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if caught:
+            signal.raise_signal(signal.SIGINT)
+
+
+def _require_importable(function: Callable[..., Any] | None) -> None:
+    try:
+        pickle.dumps(function)
+    except Exception as error:
+        raise ConfigError(
+            f"{function!r} cannot be sent to a process: give a top-level function of a module ({error})"
+        ) from error
+
+
+def _require_open(closed: bool) -> None:
+    if closed:
+        raise RuntimeError("submit() was called on a closed executor: make another one")
+
+
+def _require_pending(executor: Executor) -> None:
+    if executor.pending() == 0:
+        raise RuntimeError("next() was called with no job pending: submit one first")

@@ -1,0 +1,1 @@
+"""Small networks whose normalization-activation sites take any layer, one file a family."""

@@ -1,0 +1,140 @@
+"""The screening ladder: gates in order, duplicates by structure and by behaviour, and what each cost.
+
+What survives is decided by pure gates and by the candidates accepted so far, which are a fold of the run's
+log; so a resumed search screens exactly as the first one did. A bounded memo of what was killed saves time
+and changes nothing.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Generic, TypeVar
+
+from primordium.evaluators.gate import ScreeningGate, Subject
+from primordium.primitives.graph import Graph
+
+DUPLICATE = "duplicate"
+
+Key = TypeVar("Key")
+Item = TypeVar("Item")
+
+
+class BoundedMap(Generic[Key, Item]):
+    """A map that forgets its older half when it is full: two generations, constant memory.
+
+    Args:
+        capacity: the most entries it holds.
+    """
+
+    def __init__(self, capacity: int = 1 << 18) -> None:
+        self._half = max(1, capacity // 2)
+        self._young: dict[Key, Item] = {}
+        self._old: dict[Key, Item] = {}
+
+    def get(self, key: Key) -> Item | None:
+        """The entry, or ``None``."""
+        found = self._young.get(key)
+        return self._old.get(key) if found is None else found
+
+    def put(self, key: Key, item: Item) -> None:
+        """Remember an entry."""
+        if len(self._young) >= self._half:
+            self._old, self._young = self._young, {}
+        self._young[key] = item
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+
+@dataclass
+class Account:
+    """What one gate saw, killed by reason, and spent."""
+
+    seen: int = 0
+    killed: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+
+    def add(self, other: "Account") -> None:
+        """Add another account to this one."""
+        self.seen += other.seen
+        self.killed.update(other.killed)
+        self.seconds += other.seconds
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What screening said: killed by ``gate`` for ``reason``, or passed (both ``None``)."""
+
+    subject: Subject
+    gate: str | None = None
+    reason: str | None = None
+
+
+class Screen:
+    """The ladder with its memory.
+
+    Args:
+        gates: the gates in order; the duplicate check by structure comes after the first, that by behaviour
+            after the last.
+        capacity: bound of each memory.
+    """
+
+    def __init__(self, gates: Sequence[ScreeningGate], capacity: int = 1 << 18) -> None:
+        self._gates = tuple(gates)
+        self._structures: BoundedMap[int, str] = BoundedMap(capacity)
+        self._behaviours: BoundedMap[bytes, str] = BoundedMap(capacity)
+        self._killed: BoundedMap[int, tuple[str, str]] = BoundedMap(capacity)
+        self.accounts: dict[str, Account] = {
+            name: Account() for name in (*(g.name for g in gates[:1]), DUPLICATE, *(g.name for g in gates[1:]))
+        }
+
+    def judge(self, genome: Graph) -> Verdict:
+        """Send one genome through the ladder; a survivor is not remembered until it is accepted."""
+        subject = Subject(genome)
+        for place, gate in enumerate(self._gates):
+            if place == 1:
+                verdict = self._known_structure(subject)
+                if verdict is not None:
+                    return verdict
+            start = perf_counter()
+            reason = gate.check(subject)
+            account = self.accounts[gate.name]
+            account.seconds += perf_counter() - start
+            account.seen += 1
+            if reason is not None:
+                account.killed[reason] += 1
+                if place:
+                    self._killed.put(subject.key, (gate.name, reason))
+                return Verdict(subject, gate.name, reason)
+        return self._known_behaviour(subject)
+
+    def _known_structure(self, subject: Subject) -> Verdict | None:
+        start = perf_counter()
+        account = self.accounts[DUPLICATE]
+        account.seen += 1
+        before = self._killed.get(subject.key)
+        twin = self._structures.get(subject.key)
+        account.seconds += perf_counter() - start
+        if before is not None:
+            gate, reason = before
+            self.accounts[gate].seen += 1
+            self.accounts[gate].killed[reason] += 1
+            return Verdict(subject, gate, reason)
+        return None if twin is None else self._duplicate(subject, "same structure")
+
+    def _known_behaviour(self, subject: Subject) -> Verdict:
+        behaviour = subject.behaviour
+        if behaviour is not None and self._behaviours.get(behaviour.digest) is not None:
+            return self._duplicate(subject, "same behaviour")
+        return Verdict(subject)
+
+    def _duplicate(self, subject: Subject, reason: str) -> Verdict:
+        self.accounts[DUPLICATE].killed[reason] += 1
+        return Verdict(subject, DUPLICATE, reason)
+
+    def accept(self, subject: Subject, name: str) -> None:
+        """Remember a survivor (or a candidate of the log) so that its like are duplicates."""
+        self._structures.put(subject.key, name)
+        if subject.behaviour is not None:
+            self._behaviours.put(subject.behaviour.digest, name)

@@ -1,0 +1,417 @@
+"""Tests of the executors: every job has one outcome, whatever its worker does, and no process is left behind.
+
+The function that they run is mostly `eval`: a top-level function of an importable module, for which any Python
+expression is a payload.
+"""
+
+import fcntl
+import functools
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import primordium
+from primordium.errors import ConfigError, PrimordiumError
+from primordium.evaluators.executors import (
+    Executor,
+    Job,
+    Outcome,
+    ProcessExecutor,
+    SerialExecutor,
+    make_executor,
+)
+
+KINDS = ["serial", "processes"]
+
+
+def outcomes(executor: Executor, payloads: list[Any]) -> dict[int, Outcome]:
+    """What became of each payload, by its place in the list; exactly one outcome each."""
+    for id, payload in enumerate(payloads):
+        executor.submit(Job(id, payload))
+    found = [executor.next() for _ in payloads]
+    assert sorted(outcome.id for outcome in found) == list(range(len(payloads)))
+    assert executor.pending() == 0
+    return {outcome.id: outcome for outcome in found}
+
+
+def py(expression: str) -> str:
+    """The expression with the modules it may name, for a process where nothing is imported."""
+    modules = ("builtins", "fcntl", "os", "subprocess", "sys", "threading", "time", "torch")
+    used = tuple(name for name in modules if f"{name}." in expression)
+    return f"(lambda {', '.join(used)}: {expression})(*map(__import__, {used!r}))"
+
+
+def marking(path: Path, then: str) -> str:
+    """An expression that leaves a mark in a file each time it is tried, then goes on."""
+    return f"[open({str(path)!r}, 'a').write('x'), {then}][1]"
+
+
+def holding(path: Path, then: str) -> str:
+    """An expression that holds a lock on a file for as long as its process lives, then goes on."""
+    file = f"builtins.__dict__.setdefault('held', open({str(path)!r}, 'w'))"
+    return f"[fcntl.flock({file}, fcntl.LOCK_EX), held.write('x'), held.flush(), {then}][3]"
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process that evaluated `holding` is alive."""
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Waits for what must come to pass; a minute is far beyond what it takes."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "waited for a minute in vain"
+        time.sleep(0.01)
+
+
+# ---------------------------------------------------------------------------------------------- the contract
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_job_has_one_outcome(kind: str) -> None:
+    """Protects the contract: values and exceptions come back under the id of their job."""
+    with make_executor(kind, eval, workers=2) as executor:
+        found = outcomes(executor, ["6 * 7", "1 / 0", "{'a': (1, None)}", py("sys.exit(3)"), "None"])
+    assert [found[id].reason for id in range(5)] == ["ok", "error", "ok", "error", "ok"]
+    assert [found[id].value for id in range(5)] == [42, None, {"a": (1, None)}, None, None]
+    assert [found[id].error is None for id in range(5)] == [True, False, True, False, True]
+    assert all(outcome.seconds >= 0 for outcome in found.values())
+
+
+def test_what_comes_of_a_job_does_not_depend_on_the_executor() -> None:
+    """Protects replay: serial, one worker and three give the same values, reasons and error texts."""
+    payloads = [f"{n} // ({n} % 3)" for n in range(12)]
+    results = []
+    for executor in (SerialExecutor(eval), ProcessExecutor(eval, 1), ProcessExecutor(eval, 3)):
+        with executor:
+            found = outcomes(executor, payloads)
+        results.append([(found[id].value, found[id].reason, found[id].error) for id in range(12)])
+    assert results[0] == results[1] == results[2]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_error_text_ends_where_the_error_is(kind: str) -> None:
+    """Protects the log from endless tracebacks, and their reader from frames that tell nothing."""
+    deep = "(lambda f: f(f, 50))(lambda f, n: f(f, n - 1) if n else [].pop())"
+    with make_executor(kind, eval) as executor:
+        error = outcomes(executor, [deep])[0].error
+    assert error is not None
+    assert error.startswith("Traceback (most recent call last):")
+    assert error.endswith("IndexError: pop from empty list")
+    assert error.count("in <lambda>") + 2 == 5
+    assert "Previous line repeated 2 more times" in error
+    assert "worker.py" not in error
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pending_counts_what_next_has_not_returned(kind: str) -> None:
+    """Protects the engine's window: queued, running and finished jobs all count until they are taken."""
+    with make_executor(kind, eval, workers=2) as executor:
+        for id in range(4):
+            assert executor.pending() == id
+            executor.submit(Job(id, "1"))
+        for left in (3, 2, 1, 0):
+            executor.next()
+            assert executor.pending() == left
+        with pytest.raises(RuntimeError, match="no job pending: submit one first"):
+            executor.next()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_closed_executor_takes_nothing(kind: str) -> None:
+    """Protects against jobs that nobody will run; closing twice is no error."""
+    executor = make_executor(kind, eval)
+    executor.submit(Job(0, "1"))
+    executor.close()
+    executor.close()
+    assert executor.pending() == 0
+    with pytest.raises(RuntimeError, match="closed executor"):
+        executor.submit(Job(1, "1"))
+
+
+def test_make_executor_builds_what_the_configuration_names() -> None:
+    """Protects the configuration: both kinds, and a clear error for any other."""
+    with make_executor("serial", eval, workers=3) as serial, make_executor("processes", eval, 2) as processes:
+        assert isinstance(serial, SerialExecutor)
+        assert isinstance(processes, ProcessExecutor)
+        assert (serial.workers, processes.workers) == (1, 2)
+    with pytest.raises(ConfigError, match="executor 'threads' is unknown: choose 'serial' or 'processes'"):
+        make_executor("threads", eval)
+
+
+# ---------------------------------------------------------------------------------------------------- serial
+
+
+def test_serial_runs_on_one_torch_thread_and_puts_the_number_back() -> None:
+    """Protects equal results in debugging, and the caller's own setting."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with SerialExecutor(eval) as executor:
+            found = outcomes(executor, [py("torch.get_num_threads()"), "1 / 0"])
+        assert found[0].value == 1
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_serial_passes_an_interrupt_on_and_keeps_the_job() -> None:
+    """Protects Ctrl-C: it is the user's, not the job's, and the job can be run afterwards."""
+    answers = iter([KeyboardInterrupt(), 5])
+
+    def function(payload: Any) -> Any:
+        answer = next(answers)
+        if isinstance(answer, KeyboardInterrupt):
+            raise answer
+        return answer
+
+    with SerialExecutor(function) as executor:
+        executor.submit(Job(1, None))
+        with pytest.raises(KeyboardInterrupt):
+            executor.next()
+        assert executor.pending() == 1
+        assert executor.next().value == 5
+
+
+def test_serial_calls_its_initializer_before_any_job() -> None:
+    """Protects functions that rely on what an initializer loads."""
+    calls: list[str] = []
+    with SerialExecutor(calls.append, initializer=lambda: calls.append("start")) as executor:
+        outcomes(executor, ["job"])
+    assert calls == ["start", "job"]
+
+
+# ------------------------------------------------------------------------------------------ worker processes
+
+
+def test_one_worker_takes_jobs_in_the_order_of_submission() -> None:
+    """Protects fairness: the queue is first in, first out."""
+    with ProcessExecutor(eval, 1) as executor:
+        for id in (3, 1, 2, 0):
+            executor.submit(Job(id, "1"))
+        assert [executor.next().id for _ in range(4)] == [3, 1, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("last_words", "how"),
+    [
+        ("os._exit(7)", "exit code 7"),
+        ("os.kill(os.getpid(), 9)", "killed by SIGKILL, as the kernel does when"),
+        ("os.abort()", "killed by SIGABRT"),
+        ("os.kill(os.getpid(), 40)", "killed by signal 40"),
+    ],
+)
+def test_a_crash_is_tried_once_more_and_then_reported(tmp_path: Path, last_words: str, how: str) -> None:
+    """Protects the run from a job that takes its process down: two attempts, a reason, the others go on."""
+    with ProcessExecutor(eval, 2) as executor:
+        found = outcomes(executor, ["1", py(marking(tmp_path / "tries", last_words)), "2", "3"])
+        assert outcomes(executor, ["4"])[0].value == 4
+    assert [found[id].value for id in (0, 2, 3)] == [1, 2, 3]
+    assert found[1].reason == "crashed"
+    assert f"its worker process ended at both attempts: {how}" in str(found[1].error)
+    assert (tmp_path / "tries").read_text() == "xx"
+
+
+def test_a_crash_that_does_not_come_again_is_no_crash(tmp_path: Path) -> None:
+    """Protects a candidate from blame for an unlucky worker; the second attempt is in a fresh process."""
+    path = str(tmp_path / "first")
+    payload = f"os.getpid() if os.path.exists({path!r}) else [open({path!r}, 'w'), os._exit(1)]"
+    with ProcessExecutor(eval, 1) as executor:
+        found = outcomes(executor, [py("os.getpid()"), py(payload), py("os.getpid()")])
+    assert [found[id].reason for id in range(3)] == ["ok", "ok", "ok"]
+    assert found[0].value != found[1].value == found[2].value
+
+
+def test_a_worker_that_dies_between_jobs_is_replaced() -> None:
+    """Protects later jobs from what an earlier one left ticking in its worker."""
+    bomb = py("threading.Timer(0.05, os._exit, (1,)).start()")
+    with ProcessExecutor(eval, 1) as executor:
+        assert outcomes(executor, [bomb])[0].reason == "ok"
+        assert outcomes(executor, [py("time.sleep(0.2)"), "2"])[1].value == 2
+
+
+def test_a_job_that_takes_too_long_is_killed_and_not_tried_again(tmp_path: Path) -> None:
+    """Protects the run from hung evaluations: killed as a process, reported, replaced, no second attempt."""
+    hang = py(marking(tmp_path / "tries", holding(tmp_path / "held", "time.sleep(600)")))
+    with ProcessExecutor(eval, 2, timeout=0.5) as executor:
+        found = outcomes(executor, ["1", hang, "2"])
+        assert not is_held(tmp_path / "held")
+        assert outcomes(executor, ["3", "4"])[1].value == 4
+    assert (found[0].value, found[2].value) == (1, 2)
+    assert (found[1].reason, found[1].value) == ("timeout", None)
+    assert found[1].error == "killed: it took longer than the 0.5 s allowed"
+    assert found[1].seconds >= 0.5
+    assert (tmp_path / "tries").read_text() == "x"
+
+
+def test_an_outcome_that_has_come_is_not_timed_out_by_a_slow_driver() -> None:
+    """Protects results that wait for a busy engine: the clock is the job's, not the driver's."""
+    with ProcessExecutor(eval, 2, timeout=0.5) as executor:
+        assert outcomes(executor, ["1", "2"])[0].reason == "ok"
+        executor.submit(Job(0, "3"))
+        time.sleep(1)
+        assert executor.next().value == 3
+
+
+def test_starting_a_worker_does_not_count_as_time_of_a_job() -> None:
+    """Protects short time-outs: imports and the initializer may take longer than a job."""
+    initializer = functools.partial(time.sleep, 0.6)
+    with ProcessExecutor(eval, 1, timeout=0.5, initializer=initializer) as executor:
+        assert outcomes(executor, ["1"])[0].reason == "ok"
+
+
+def test_what_cannot_be_pickled_is_an_error_of_its_own() -> None:
+    """Protects the pool: such a result is the job's error, such a payload the caller's, and all goes on."""
+    with ProcessExecutor(eval, 1) as executor:
+        assert "pickle" in str(outcomes(executor, ["lambda: 0"])[0].error)
+        with pytest.raises(TypeError, match="pickle"):
+            executor.submit(Job(0, threading.Lock()))
+        assert outcomes(executor, ["1"])[0].value == 1
+
+
+def test_large_payloads_and_results_pass() -> None:
+    """Protects against a pipe's 64 KiB: neither side waits for the other for ever."""
+    with ProcessExecutor(len, 1) as executor:
+        assert outcomes(executor, [b"x" * 3_000_000])[0].value == 3_000_000
+    with ProcessExecutor(bytes, 2) as executor:
+        assert all(
+            len(outcome.value or b"") == 3_000_000 for outcome in outcomes(executor, [3_000_000] * 4).values()
+        )
+
+
+@pytest.mark.parametrize("before", [None, "7"])
+def test_workers_get_one_thread_by_environment_and_the_parent_keeps_its_own(
+    monkeypatch: pytest.MonkeyPatch, before: str | None
+) -> None:
+    """Protects throughput: two threads in each of two processes run many times slower than one."""
+    if before is None:
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    else:
+        monkeypatch.setenv("OMP_NUM_THREADS", before)
+    with ProcessExecutor(os.getenv, 1) as executor:
+        found = outcomes(executor, ["OMP_NUM_THREADS", "MKL_NUM_THREADS"])
+    assert [found[0].value, found[1].value] == ["1", "1"]
+    assert os.environ.get("OMP_NUM_THREADS") == before
+
+
+def test_torch_has_one_thread_in_a_worker_or_the_worker_does_not_start() -> None:
+    """Protects the one-thread rule where it matters, and against code that breaks it."""
+    with ProcessExecutor(eval, 1) as executor:
+        assert outcomes(executor, [py("torch.get_num_threads()")])[0].value == 1
+    with ProcessExecutor(eval, 1, initializer=functools.partial(torch.set_num_threads, 3)) as executor:
+        executor.submit(Job(0, "1"))
+        with pytest.raises(PrimordiumError, match="torch runs on 3 threads in a worker, and must on 1"):
+            executor.next()
+
+
+def test_the_initializer_runs_in_each_worker_before_its_jobs() -> None:
+    """Protects functions that rely on what an initializer loads, in a replaced worker too."""
+    initializer = functools.partial(os.putenv, "PRIMORDIUM_TEST", "loaded")
+    shell = py("subprocess.getoutput('echo $PRIMORDIUM_TEST')")
+    with ProcessExecutor(eval, 1, initializer=initializer) as executor:
+        assert outcomes(executor, [py("os._exit(1)"), shell])[1].value == "loaded"
+
+
+def test_a_worker_that_cannot_start_is_an_error_and_not_a_loop(tmp_path: Path) -> None:
+    """Protects from starting broken workers for ever: a bad initializer is told once, with its reason."""
+    with ProcessExecutor(eval, 1, initializer=functools.partial(os.rmdir, tmp_path / "none")) as executor:
+        executor.submit(Job(0, "1"))
+        with pytest.raises(PrimordiumError, match=r"cannot start:\n(?s:.*)FileNotFoundError"):
+            executor.next()
+        assert executor.pending() == 1
+
+
+def test_a_function_that_a_new_process_cannot_import_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects the author of a function in a notebook or an unguarded script."""
+    ghost = types.ModuleType("ghost")
+    exec("def function(payload): return payload", ghost.__dict__)
+    monkeypatch.setitem(sys.modules, "ghost", ghost)
+    with ProcessExecutor(ghost.function, 1) as executor:
+        executor.submit(Job(0, "1"))
+        with pytest.raises(
+            PrimordiumError, match=r"ended while it started \(exit code 1\): .* must be importable"
+        ):
+            executor.next()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"function": lambda payload: payload}, "give a top-level function of a module"),
+        ({"initializer": lambda: None}, "give a top-level function of a module"),
+        ({"workers": 0}, "workers is 0: an executor needs 1 or more"),
+        ({"timeout": 0.0}, "timeout is 0.0: give seconds above 0"),
+        ({"timeout": float("nan")}, "timeout is nan: give seconds above 0"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(arguments: dict[str, Any], message: str) -> None:
+    """Protects the configuration: what cannot run is said before anything is started."""
+    settings: dict[str, Any] = {"function": eval, "workers": 1} | arguments
+    with pytest.raises(ConfigError, match=message):
+        ProcessExecutor(**settings)
+
+
+# --------------------------------------------------------------------------------------------------- endings
+
+
+def test_close_ends_the_workers_at_once(tmp_path: Path) -> None:
+    """Protects against processes that outlive the run: busy, idle and starting ones are gone on return."""
+    with ProcessExecutor(eval, 2) as executor:
+        executor.submit(Job(0, "1"))
+        executor.submit(Job(1, py(holding(tmp_path / "held", "time.sleep(600)"))))
+        executor.submit(Job(2, "2"))
+        assert {executor.next().value, executor.next().value} == {1, 2}
+        wait_until((tmp_path / "held").exists)
+    assert not is_held(tmp_path / "held")
+    assert multiprocessing.active_children() == []
+
+
+def test_an_interrupt_reaches_the_driver_only_and_loses_no_job() -> None:
+    """Protects Ctrl-C, which a terminal sends to all: workers go on, `next` raises and can be called again."""
+    payload = py("[[os.kill(pid, 2) for pid in (os.getppid(), os.getpid())], os.getpid()][1]")
+    with ProcessExecutor(eval, 1) as executor:
+        executor.submit(Job(0, payload))
+        with pytest.raises(KeyboardInterrupt):
+            executor.next()
+        assert executor.pending() == 1
+        first = executor.next()
+        assert first.reason == "ok"
+        assert outcomes(executor, [py("os.getpid()")])[0].value == first.value
+
+
+def test_workers_end_with_a_driver_that_is_killed(tmp_path: Path) -> None:
+    """Protects the machine: kill -9 of a driver leaves no orphans, neither sleeping nor busy ones."""
+    waits = ["time.sleep(600)", "[0 for _ in iter(int, 1)]"]
+    paths = [tmp_path / str(number) for number in range(len(waits))]
+    source = f"""
+from primordium.evaluators.executors import Job, ProcessExecutor
+executor = ProcessExecutor(eval, 3)
+for id, payload in enumerate({[py(holding(path, wait)) for path, wait in zip(paths, waits, strict=True)]!r}):
+    executor.submit(Job(id, payload))
+executor.next()
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(primordium.__file__).parents[1])}
+    with subprocess.Popen([sys.executable, "-c", source], env=environment) as driver:
+        try:
+            wait_until(lambda: all(path.exists() and path.read_text() == "x" for path in paths))
+            assert all(is_held(path) for path in paths)
+        finally:
+            driver.send_signal(signal.SIGKILL)
+    wait_until(lambda: not any(is_held(path) for path in paths))
