@@ -74,10 +74,14 @@ class Progress:
 
 @runtime_checkable
 class TrainingGate(Protocol):
-    """A gate that looks at training after ``steps`` steps."""
+    """A gate that looks at training after ``steps`` steps.
+
+    ``needs_scores`` says whether it looks at validation scores, which cost a pass over the validation data.
+    """
 
     name: str
     steps: int
+    needs_scores: bool
 
     def check(self, progress: Progress) -> str | None:
         """The reason to kill the candidate, or ``None``."""

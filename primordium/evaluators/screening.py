@@ -7,6 +7,7 @@ and changes nothing.
 
 from collections import Counter
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Generic, TypeVar
@@ -88,6 +89,12 @@ class Screen:
         self.accounts: dict[str, Account] = {
             name: Account() for name in (*(g.name for g in gates[:1]), DUPLICATE, *(g.name for g in gates[1:]))
         }
+
+    def fresh_accounts(self) -> "Screen":
+        """The same ladder and memory with empty accounts."""
+        fresh = copy(self)
+        fresh.accounts = {name: Account() for name in self.accounts}
+        return fresh
 
     def judge(self, genome: Graph) -> Verdict:
         """Send one genome through the ladder; a survivor is not remembered until it is accepted."""

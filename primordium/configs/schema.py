@@ -1,0 +1,166 @@
+"""The configuration of a run: its keys, their defaults, and errors that say what would be right."""
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from primordium.errors import ConfigError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TaskConfig(_Section):
+    """The data: the name of a task and its options."""
+
+    name: str = "digits"
+    options: dict[str, Any] = {}
+
+
+class TrainingConfig(_Section):
+    """How each candidate is trained."""
+
+    steps: int = Field(200, ge=1)
+    batch_size: int = Field(32, ge=1)
+    lr: float = Field(0.2, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    nesterov: bool = True
+    weight_decay: float = Field(1e-4, ge=0)
+    schedule: Literal["cosine", "constant"] = "cosine"
+
+
+class ProposerConfig(_Section):
+    """Where candidates come from: the name of a proposer and its options."""
+
+    name: str = "evolution"
+    options: dict[str, Any] = {}
+
+
+class FinalConfig(_Section):
+    """The comparison at the end: the best candidates and the baselines, trained with fresh seeds."""
+
+    finalists: int = Field(5, ge=1)
+    seeds: int = Field(3, ge=3)
+    baselines: tuple[str, ...] = ("bn_relu", "gn_silu", "evonorm_b0", "evonorm_s0")
+
+
+class ExecutorConfig(_Section):
+    """Where evaluations run. Not part of what a run is: any number of workers writes the same log."""
+
+    kind: Literal["serial", "processes"] = "processes"
+    workers: int | None = Field(None, ge=1)
+    timeout: float | None = Field(300.0, gt=0)
+
+
+class RunConfig(_Section):
+    """Everything a search needs to know."""
+
+    description: str = ""
+    space: str = "evonorm_b"
+    seed: int = Field(0, ge=0)
+    task: TaskConfig = TaskConfig()
+    models: tuple[str, ...] = Field(("residual", "inverted_bottleneck", "squeeze_excite"), min_length=1)
+    width: int = Field(8, ge=1)
+    training: TrainingConfig = TrainingConfig()
+    gates: dict[str, dict[str, Any]] = {"static": {}, "numeric": {}, "gradient": {}, "ten_step": {}, "quality": {}}
+    proposer: ProposerConfig = ProposerConfig()
+    candidates: int = Field(100, ge=1)
+    batch: int = Field(1, ge=1)
+    window: int = Field(8, ge=1)
+    final: FinalConfig = FinalConfig()
+    executor: ExecutorConfig = ExecutorConfig()
+
+    @model_validator(mode="after")
+    def _window_keeps_workers_busy(self) -> "RunConfig":
+        workers = self.executor.workers or 1
+        if self.window * self.batch < workers:
+            raise ValueError(
+                f"window × batch is {self.window * self.batch}, which cannot keep {workers} workers busy; "
+                "raise window"
+            )
+        return self
+
+
+def presets() -> dict[str, str]:
+    """The shipped presets: name → description."""
+    folder = files("primordium.configs")
+    names = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    return {name: str(_yaml(folder.joinpath(f"{name}.yaml").read_text(), name).get("description", "")) for name in names}
+
+
+def load_config(source: str, overrides: Sequence[str] = ()) -> RunConfig:
+    """A configuration from a preset's name or a YAML file, with ``key=value`` overrides.
+
+    Raises:
+        ConfigError: no such preset or file, malformed YAML, an unknown key, or a value that cannot be used.
+    """
+    data = _read(source)
+    for override in overrides:
+        _set(data, override)
+    return check_config(data, source)
+
+
+def check_config(data: Mapping[str, Any], where: str) -> RunConfig:
+    """Validate plain data; see :func:`load_config`."""
+    try:
+        return RunConfig.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(item, where) for item in error.errors())) from None
+
+
+def _read(source: str) -> dict[str, Any]:
+    path = Path(source)
+    shipped = files("primordium.configs").joinpath(f"{source}.yaml")
+    if path.suffix in (".yaml", ".yml"):
+        try:
+            return _yaml(path.read_text(encoding="utf-8"), source)
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"cannot read the configuration {source!r}: {error}") from None
+    if source.replace("-", "").replace("_", "").isalnum() and shipped.is_file():
+        return _yaml(shipped.read_text(), source)
+    raise ConfigError(f"there is no preset {source!r}; presets: {', '.join(presets())}. A file's name must end in .yaml")
+
+
+def _yaml(text: str, where: str) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where} is not YAML: {error}") from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"{where} must hold 'key: value' lines; it holds a {type(data).__name__}")
+    return data
+
+
+def _set(data: dict[str, Any], override: str) -> None:
+    path, sign, text = override.partition("=")
+    if not sign or not path.strip():
+        raise ConfigError(f"--set {override!r}: write it as key=value, such as training.steps=300")
+    *parents, last = path.strip().split(".")
+    at = data
+    for key in parents:
+        inner = at.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {override!r}: {key!r} is {inner!r}, which has no keys of its own")
+        at = inner
+    try:
+        at[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override!r}: the value is not YAML: {error}") from None
+
+
+def _explain(item: Any, where: str) -> str:
+    key = ".".join(str(part) for part in item["loc"]) or "the configuration"
+    if item["type"] == "extra_forbidden":
+        model: Any = RunConfig
+        for part in item["loc"][:-1]:
+            model = model.model_fields[part].annotation
+        return f"{where}: unknown key {key!r}; known keys here: {', '.join(model.model_fields)}"
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{where}: {key} is {item['input']!r}: {message}" if item["loc"] else f"{where}: {message}"

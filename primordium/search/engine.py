@@ -1,0 +1,417 @@
+"""The search engine: proposes, screens, sends out, commits; its event log is the truth of a run.
+
+Two promises. *Replay*: batch ``n`` of proposals is a pure function of the run's seed, of ``n`` and of the prefix
+of the log whose length is written with it. *Schedule*: batch ``n`` sees exactly the results of the batches up
+to ``n - window``, committed in order through a reorder buffer; so the same run with any number of workers,
+delayed, killed and resumed, writes the same log, times apart. A proposal is logged before it is sent out, a
+batch of results commits in one transaction, and what was in flight when the driver died runs again under the
+same seed.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from random import Random
+from time import perf_counter
+from typing import Any
+
+from primordium.errors import StoreError
+from primordium.evaluators.evaluation import Evaluation, Request
+from primordium.evaluators.executors import Executor, Job, Outcome
+from primordium.evaluators.gate import ScreeningGate, Subject
+from primordium.evaluators.screening import DUPLICATE, Screen
+from primordium.primitives.graph import Graph
+from primordium.primitives.serial import from_dict, to_dict, to_json
+from primordium.primitives.text import to_text
+from primordium.search.proposer import Context, Individual, Proposer
+from primordium.search.store import CandidateRow, Event, Store
+
+PROPOSAL, RESULT, FINALISTS, FINAL, END = "proposal", "result", "finalists", "final", "end"
+_STRIDE = 1_000_000
+_MOST_ATTEMPTS = 20_000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What shapes the log.
+
+    Attributes:
+        seed: the run's seed; every generator derives from it.
+        candidates: how many candidates are trained.
+        batch: candidates a batch.
+        window: batch ``n`` sees the results up to ``n - window``; at least the number of workers.
+        finalists: how many of the best are trained again with fresh seeds beside the baselines.
+        seeds: seeds of that comparison, at least three.
+        baselines: the graphs that stand in the same table, by name.
+    """
+
+    seed: int
+    candidates: int
+    batch: int
+    window: int
+    finalists: int
+    seeds: int
+    baselines: Mapping[str, Graph] = field(default_factory=dict)
+
+    @property
+    def batches(self) -> int:
+        """How many batches there are."""
+        return -(-self.candidates // self.batch)
+
+    def size(self, batch: int) -> int:
+        """How many candidates batch number ``batch`` has."""
+        return min(self.batch, self.candidates - batch * self.batch)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A screened proposal: what is sent out for training."""
+
+    id: str
+    genome: Graph
+    key: str
+    origin: str
+    parents: tuple[str, ...]
+
+    def payload(self, graph: Graph) -> dict[str, Any]:
+        """What the log keeps."""
+        return {
+            "id": self.id, "key": self.key, "origin": self.origin, "parents": list(self.parents),
+            "text": to_text(graph), "genome": to_dict(self.genome),
+        }
+
+
+class Progress:
+    """Where a run stands: a fold of its events.
+
+    Attributes:
+        proposals: candidates by batch.
+        history: candidates with committed results, in order.
+        results: number of committed batches.
+        finalists: entries of the final comparison (name, candidate id or ``None``), once chosen.
+        finals: scores of the entries done: seed → architecture → score.
+        ended: whether the run is complete.
+        killed: by gate, by reason, how many; and ``seen`` raw proposals.
+    """
+
+    def __init__(self) -> None:
+        self.proposals: list[list[Candidate]] = []
+        self.history: list[Individual] = []
+        self.outcomes: dict[str, dict[str, Any]] = {}
+        self.results = 0
+        self.finalists: list[tuple[str, str | None]] | None = None
+        self.finals: dict[str, dict[str, dict[str, float]]] = {}
+        self.ended = False
+        self.raw = 0
+        self.killed: dict[str, dict[str, int]] = {}
+        self.seconds: dict[str, float] = {}
+        self.events = 0
+
+    @property
+    def accepted(self) -> int:
+        """Candidates sent out so far."""
+        return sum(len(batch) for batch in self.proposals)
+
+    def apply(self, event: Event) -> None:
+        """Fold one event in."""
+        if event.seq != self.events:
+            raise StoreError(f"event {event.seq} follows {self.events - 1}; the log has a gap")
+        self.events += 1
+        payload = event.payload
+        for gate, seconds in event.timing.items():
+            self.seconds[gate] = self.seconds.get(gate, 0.0) + seconds
+        if event.kind == PROPOSAL:
+            self._proposal(payload)
+        elif event.kind == RESULT:
+            self._result(payload)
+        elif event.kind == FINALISTS:
+            self.finalists = [(entry["name"], entry["candidate"]) for entry in payload["entries"]]
+        elif event.kind == FINAL:
+            self.finals[payload["name"]] = payload["scores"]
+        elif event.kind == END:
+            self.ended = True
+        else:
+            raise StoreError(f"event {event.seq} has the unknown kind {event.kind!r}; it is of a later version")
+
+    def _proposal(self, payload: Mapping[str, Any]) -> None:
+        self.raw += payload["raw"]
+        self._count(payload["killed"])
+        self.proposals.append(
+            [
+                Candidate(c["id"], from_dict(c["genome"]), c["key"], c["origin"], tuple(c["parents"]))
+                for c in payload["candidates"]
+            ]
+        )
+
+    def _result(self, payload: Mapping[str, Any]) -> None:
+        for candidate, outcome in zip(self.proposals[self.results], payload["results"], strict=True):
+            scores = outcome["scores"]
+            self.outcomes[candidate.id] = outcome
+            self.history.append(Individual(candidate.id, candidate.genome, scores, fitness(scores)))
+            if outcome["gate"] is not None:
+                self._count({outcome["gate"]: {outcome["reason"]: 1}})
+        self.results += 1
+
+    def _count(self, killed: Mapping[str, Mapping[str, int]]) -> None:
+        for gate, reasons in killed.items():
+            account = self.killed.setdefault(gate, {})
+            for reason, count in reasons.items():
+                account[reason] = account.get(reason, 0) + count
+
+    def individual(self, id: str) -> Individual:
+        """The candidate of that id with its outcome."""
+        return next(one for one in self.history if one.id == id)
+
+
+def fitness(scores: Mapping[str, float]) -> float:
+    """Mean score over architectures; 0 for a candidate that has none."""
+    return sum(scores.values()) / len(scores) if scores else 0.0
+
+
+def derived_seed(seed: int, *names: str | int) -> int:
+    """The seed of a named generator: a hash of the run's seed and the names."""
+    text = ":".join(str(part) for part in (seed, *names))
+    return int.from_bytes(blake2b(text.encode(), digest_size=7).digest(), "little")
+
+
+Observer = Callable[[Event, Progress], None]
+
+
+class Engine:
+    """Runs a search to its end, from wherever its log stands.
+
+    Args:
+        settings: what shapes the log.
+        proposer: where genomes come from.
+        gates: the screening gates.
+        express: the graph that a genome stands for.
+        store: the run's log, open for writing (or reading, for :meth:`verify`).
+        observer: called after each committed event.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        proposer: Proposer,
+        gates: Sequence[ScreeningGate],
+        express: Callable[[Graph], Graph],
+        store: Store,
+        observer: Observer | None = None,
+    ) -> None:
+        self.settings = settings
+        self.store = store
+        self.progress = Progress()
+        self._proposer = proposer
+        self._gates = tuple(gates)
+        self._express = express
+        self._observer = observer
+        self._screen = Screen(gates)
+        self._done: dict[int, Outcome] = {}
+
+    # ---- the loop --------------------------------------------------------------------------------------
+
+    def run(self, executor: Executor) -> Progress:
+        """Go on until the run has ended; whatever was in flight is sent out again.
+
+        Raises:
+            StoreError: the log cannot be read or written.
+        """
+        for event in self.store.events():
+            self._fold(event)
+        for batch in range(self.progress.results, len(self.progress.proposals)):
+            self._send_batch(executor, batch)
+        while self._next_proposal_due() or self.progress.results < self.settings.batches:
+            if self._next_proposal_due():
+                self._propose(executor)
+            else:
+                self._commit_batch(executor)
+        if not self.progress.ended:
+            self._finals(executor)
+            self._append(END, {"candidates": len(self.progress.history)}, {})
+        return self.progress
+
+    def _next_proposal_due(self) -> bool:
+        number = len(self.progress.proposals)
+        return number < self.settings.batches and self.progress.results > number - self.settings.window
+
+    def _append(self, kind: str, payload: dict[str, Any], timing: Mapping[str, float], rows: Sequence[CandidateRow] = ()) -> None:
+        event = Event(self.progress.events, kind, payload, timing)
+        self.store.append([event], rows)
+        self._fold(event)
+        if self._observer is not None:
+            self._observer(event, self.progress)
+
+    def _fold(self, event: Event) -> None:
+        self.progress.apply(event)
+        if event.kind == PROPOSAL:
+            for candidate in self.progress.proposals[-1]:
+                self._screen.accept(Subject(candidate.genome), candidate.id)
+
+    # ---- proposals -------------------------------------------------------------------------------------
+
+    def _propose(self, executor: Executor) -> None:
+        payload, timing = self.next_proposal()
+        self._append(PROPOSAL, payload, timing)
+        self._send_batch(executor, len(self.progress.proposals) - 1)
+
+    def next_proposal(self) -> tuple[dict[str, Any], dict[str, float]]:
+        """The next batch as the log keeps it, with its timing: a pure function of seed, number and prefix."""
+        batch = len(self.progress.proposals)
+        visible = max(0, batch - self.settings.window + 1)
+        history = self.progress.history[: sum(len(b) for b in self.progress.proposals[:visible])]
+        random = Random(derived_seed(self.settings.seed, "batch", batch))
+        screen = self._screen.fresh_accounts()
+        start = perf_counter()
+        chosen, raw = self._fill(screen, random, history, batch)
+        timing = {name: account.seconds for name, account in screen.accounts.items() if account.seen}
+        timing["propose"] = perf_counter() - start - sum(timing.values())
+        payload = {
+            "batch": batch,
+            "prefix": self.progress.events,
+            "raw": raw,
+            "killed": {n: dict(sorted(a.killed.items())) for n, a in sorted(screen.accounts.items()) if a.killed},
+            "candidates": chosen,
+        }
+        return payload, timing
+
+    def _fill(
+        self, screen: Screen, random: Random, history: Sequence[Individual], batch: int
+    ) -> tuple[list[dict[str, Any]], int]:
+        """Screen proposals until the batch is full; the chosen ones and how many were looked at."""
+        chosen: list[dict[str, Any]] = []
+        raw = attempt = 0
+        taken: list[Subject] = []
+        first = self.progress.accepted
+        while len(chosen) < self.settings.size(batch) and attempt < _MOST_ATTEMPTS:
+            proposal = self._proposer.propose(Context(random, history, first + len(chosen), attempt))
+            raw += 1
+            attempt += 1
+            verdict = screen.judge(proposal.genome)
+            subject = verdict.subject
+            if verdict.gate is not None:
+                continue
+            if any(_alike(subject, other) for other in taken):
+                screen.accounts[DUPLICATE].killed["same batch"] += 1
+                continue
+            attempt = 0
+            taken.append(subject)
+            candidate = Candidate(
+                f"c{first + len(chosen):05d}", proposal.genome, f"{subject.key:016x}", proposal.origin, proposal.parents
+            )
+            chosen.append(candidate.payload(self._express(proposal.genome)))
+        return chosen, raw
+
+    # ---- results ---------------------------------------------------------------------------------------
+
+    def _send_batch(self, executor: Executor, batch: int) -> None:
+        for place, candidate in enumerate(self.progress.proposals[batch]):
+            graph = to_json(self._express(candidate.genome))
+            request = Request(graph, seed=derived_seed(self.settings.seed, "search") % 2**31)
+            executor.submit(Job(batch * _STRIDE + place, request))
+
+    def _collect(self, executor: Executor, ids: Sequence[int]) -> Iterator[Outcome]:
+        """The outcomes of these jobs in order, whatever order they end in."""
+        for id in ids:
+            while id not in self._done:
+                outcome = executor.next()
+                self._done[outcome.id] = outcome
+        for id in ids:
+            yield self._done.pop(id)
+
+    def _commit_batch(self, executor: Executor) -> None:
+        batch = self.progress.results
+        candidates = self.progress.proposals[batch]
+        timing: dict[str, float] = {}
+        results, rows = [], []
+        ids = [batch * _STRIDE + place for place in range(len(candidates))]
+        for candidate, outcome in zip(candidates, self._collect(executor, ids), strict=True):
+            result = _result_payload(outcome)
+            _add_seconds(timing, outcome)
+            results.append(result)
+            rows.append(self._row(candidate, batch, result))
+        self._append(RESULT, {"batch": batch, "results": results}, timing, rows)
+
+    def _row(self, candidate: Candidate, batch: int, result: Mapping[str, Any]) -> CandidateRow:
+        killed = result["gate"] is not None
+        return CandidateRow(
+            candidate.id, batch, candidate.key, to_text(self._express(candidate.genome)), to_dict(candidate.genome),
+            candidate.parents, candidate.origin, f"killed by {result['gate']}" if killed else "scored",
+            {result["gate"]: result["reason"]} if killed else {}, result["scores"],
+            None if killed else fitness(result["scores"]),
+        )
+
+    # ---- the final comparison --------------------------------------------------------------------------
+
+    def best(self) -> list[Individual]:
+        """The finalists: the best candidates by mean score, the earlier first at ties."""
+        scored = [one for one in self.progress.history if one.scores]
+        return sorted(scored, key=lambda one: (-one.fitness, one.id))[: self.settings.finalists]
+
+    def _finals(self, executor: Executor) -> None:
+        if self.progress.finalists is None:
+            entries = [{"name": one.id, "candidate": one.id} for one in self.best()]
+            entries += [{"name": name, "candidate": None} for name in self.settings.baselines]
+            self._append(FINALISTS, {"entries": entries, "seeds": self.final_seeds()}, {})
+        waiting = [e for e in self.progress.finalists or [] if e[0] not in self.progress.finals]
+        jobs: dict[str, list[int]] = {}
+        for place, (name, id) in enumerate(waiting):
+            graph = self.settings.baselines[name] if id is None else self._express(self.progress.individual(id).genome)
+            jobs[name] = []
+            for number, seed in enumerate(self.final_seeds()):
+                job = -(1 + place * _STRIDE + number)
+                jobs[name].append(job)
+                executor.submit(Job(job, Request(to_json(graph), seed, gated=False)))
+        for name, ids in jobs.items():
+            timing: dict[str, float] = {}
+            scores = {}
+            for seed, outcome in zip(self.final_seeds(), self._collect(executor, ids), strict=True):
+                scores[str(seed)] = _result_payload(outcome)["scores"]
+                _add_seconds(timing, outcome)
+            self._append(FINAL, {"name": name, "scores": scores}, timing)
+
+    def final_seeds(self) -> list[int]:
+        """Seeds that the search did not use: a score that was selected on is not shown as evidence."""
+        return [derived_seed(self.settings.seed, "final", k) % 2**31 for k in range(self.settings.seeds)]
+
+    # ---- verification ----------------------------------------------------------------------------------
+
+    def verify(self) -> int:
+        """Replay the log: every proposal must come out again. Returns the number of proposals checked.
+
+        Raises:
+            StoreError: the log is damaged, or a proposal differs; names the first.
+        """
+        self.store.check()
+        checked = 0
+        for event in self.store.events():
+            if event.kind == PROPOSAL:
+                payload, _ = self.next_proposal()
+                if payload != event.payload:
+                    different = [key for key in payload if payload[key] != event.payload.get(key)]
+                    raise StoreError(
+                        f"event {event.seq}: batch {payload['batch']} comes out different in {', '.join(different)}; "
+                        "the log was made by another version or configuration"
+                    )
+                checked += 1
+            self._fold(event)
+        return checked
+
+
+def _alike(a: Subject, b: Subject) -> bool:
+    return a.key == b.key or (
+        a.behaviour is not None and b.behaviour is not None and a.behaviour.digest == b.behaviour.digest
+    )
+
+
+def _result_payload(outcome: Outcome) -> dict[str, Any]:
+    value = outcome.value
+    if isinstance(value, Evaluation):
+        return value.payload()
+    return {"scores": {}, "gate": "evaluation", "reason": outcome.reason}
+
+
+def _add_seconds(timing: dict[str, float], outcome: Outcome) -> None:
+    timing["evaluate"] = timing.get("evaluate", 0.0) + outcome.seconds
+    if isinstance(outcome.value, Evaluation):
+        for name, seconds in outcome.value.seconds.items():
+            timing[name] = timing.get(name, 0.0) + seconds

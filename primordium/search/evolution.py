@@ -1,0 +1,87 @@
+"""Regularized evolution with EvoNorm's Pareto tournament (Real et al. 2019; Liu et al. 2020, arXiv:2004.02967)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Literal
+
+from primordium.errors import ConfigError
+from primordium.primitives.graph import Graph
+from primordium.search.proposer import Context, Individual, Proposal
+from primordium.search.space import Space
+
+Winner = Literal["pareto", "average"]
+
+
+def dominates(a: Individual, b: Individual) -> bool:
+    """Whether ``a`` is at least as good as ``b`` on every architecture and better on one.
+
+    A candidate without scores (killed in training) is dominated by every one that has them.
+    """
+    if not a.scores or not b.scores:
+        return bool(a.scores) and not b.scores
+    pairs = [(a.scores[name], b.scores[name]) for name in sorted(a.scores)]
+    return all(x >= y for x, y in pairs) and any(x > y for x, y in pairs)
+
+
+def pareto_front(individuals: Sequence[Individual]) -> list[Individual]:
+    """Those that none of the others dominates, in the order given."""
+    return [one for one in individuals if not any(dominates(other, one) for other in individuals)]
+
+
+@dataclass(frozen=True)
+class Evolution:
+    """Ageing evolution: the population is the most recent candidates, a tournament picks the parent.
+
+    Attributes:
+        space: what genomes are drawn from.
+        population: how many of the most recent candidates are alive (published: 2,500).
+        tournament: share of the population in a tournament (published: 0.05), at least two.
+        winner: ``pareto``: a random member of the tournament's non-dominated set, which keeps specialists
+            alive; ``average``: the best mean score.
+        mutations: how often the winner is mutated (published: 2).
+        fresh: probability that a child is a random genome instead (published: 0.5).
+        initial: random candidates before the first tournament.
+        warm_start: named genomes proposed first of all.
+    """
+
+    space: Space
+    population: int = 2500
+    tournament: float = 0.05
+    winner: Winner = "pareto"
+    mutations: int = 2
+    fresh: float = 0.5
+    initial: int = 16
+    warm_start: tuple[tuple[str, Graph], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.winner not in ("pareto", "average"):
+            raise ConfigError(f"evolution: winner is {self.winner!r}; it must be 'pareto' or 'average'")
+        if self.population < 2 or self.mutations < 1:
+            raise ConfigError(
+                f"evolution: population is {self.population}, mutations is {self.mutations}; "
+                "at least 2 and 1 are needed"
+            )
+        if not 0.0 < self.tournament <= 1.0 or not 0.0 <= self.fresh <= 1.0:
+            raise ConfigError(
+                f"evolution: tournament is {self.tournament}, fresh is {self.fresh}; both are shares from 0 to 1"
+            )
+
+    def propose(self, context: Context) -> Proposal:
+        """A method of the warm start, a random genome, or a mutated tournament winner."""
+        if context.number < len(self.warm_start) and context.attempt == 0:
+            name, genome = self.warm_start[context.number]
+            return Proposal(genome, f"method:{name}")
+        random = context.random
+        alive = [one for one in context.history[-self.population :] if one.scores]
+        if context.number < self.initial or len(alive) < 2 or random.random() < self.fresh:
+            return Proposal(self.space.random(random), "random")
+        parent = self._parent(random, alive)
+        return Proposal(self.space.mutate(random, parent.genome, self.mutations), "mutation", (parent.id,))
+
+    def _parent(self, random: Random, alive: Sequence[Individual]) -> Individual:
+        size = min(len(alive), max(2, round(self.tournament * len(alive))))
+        entrants = random.sample(list(alive), size)
+        if self.winner == "average":
+            return max(entrants, key=lambda one: (one.fitness, one.id))
+        return random.choice(pareto_front(entrants))

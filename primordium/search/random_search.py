@@ -1,0 +1,17 @@
+"""Random search: every genome fresh."""
+
+from dataclasses import dataclass
+
+from primordium.search.proposer import Context, Proposal
+from primordium.search.space import Space
+
+
+@dataclass(frozen=True)
+class RandomSearch:
+    """Draws every genome anew from the space."""
+
+    space: Space
+
+    def propose(self, context: Context) -> Proposal:
+        """A random genome."""
+        return Proposal(self.space.random(context.random), "random")

@@ -1,0 +1,246 @@
+"""Search spaces: which genomes there are, how a random one is drawn, and how one is mutated.
+
+A genome is a graph of a fixed number of operation nodes after some initial nodes; each operation is a
+primitive drawn uniformly, with arguments drawn uniformly among earlier nodes. Nodes that do not reach the
+output stay in the genome: they are raw material for mutation (Liu et al. 2020, arXiv:2004.02967).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from random import Random
+from typing import NamedTuple
+
+from primordium.errors import ConfigError, PrimordiumError
+from primordium.primitives import axes as ax
+from primordium.primitives.domain import get_domain
+from primordium.primitives.graph import GROUPS, Graph, Node, Param, live_nodes
+from primordium.primitives.primitive import PRIMITIVES, Attrs, AttrValue
+from primordium.primitives.views import InliningBuilder, insert_running
+
+STATISTICS = ("mean", "rms", "std")
+
+
+class Operation(NamedTuple):
+    """A primitive that the space may draw, with the attribute settings to draw from."""
+
+    op: str
+    variants: tuple[Attrs, ...]
+    arity: int
+
+
+def operation(op: str, variants: Sequence[Mapping[str, AttrValue]] = ({},)) -> Operation:
+    """An operation from a primitive's name and attribute settings; unset attributes take their safe default."""
+    primitive = PRIMITIVES[op]
+    return Operation(op, tuple(primitive.complete(v) for v in variants), primitive.arity)
+
+
+@dataclass(frozen=True)
+class Space:
+    """A search space of graphs.
+
+    Attributes:
+        name: the name in configurations.
+        domain: ``layer`` or ``activation``.
+        params: the parameters among the initial nodes.
+        constants: the constants among the initial nodes.
+        operations: what an operation node may be; the primitive is drawn first, then its variant.
+        size: number of operation nodes.
+        affine: a trailing per-channel affine follows.
+    """
+
+    name: str
+    domain: str
+    params: tuple[Param, ...]
+    constants: tuple[float, ...]
+    operations: tuple[Operation, ...]
+    size: int = 10
+    affine: bool = False
+
+    @cached_property
+    def leaves(self) -> tuple[Node, ...]:
+        """The initial nodes: the input, the constants, the parameters."""
+        constants = (Node("const", (), (("value", c),)) for c in self.constants)
+        params = (Node("param", (), (("name", p.name),)) for p in self.params)
+        main = next(iter(get_domain(self.domain).inputs))
+        return (Node("input", (), (("name", main),)), *constants, *params)
+
+    def genome(self, nodes: tuple[Node, ...]) -> Graph:
+        """The genome of these nodes, initial ones included; the last is the output."""
+        return Graph(
+            self.domain, nodes, (("y", len(nodes) - 1),), self.params, groups=GROUPS, affine=self.affine
+        )
+
+    def random(self, random: Random) -> Graph:
+        """A random genome: every operation and argument uniform."""
+        nodes = list(self.leaves)
+        draw = self.draw
+        for place in range(len(nodes), len(nodes) + self.size):
+            nodes.append(draw(random, place))
+        return self.genome(tuple(nodes))
+
+    def draw(self, random: Random, place: int) -> Node:
+        """A random operation for the node at ``place``."""
+        uniform = random.random
+        operations = self.operations
+        op, variants, arity = operations[int(uniform() * len(operations))]
+        attrs = variants[0] if len(variants) == 1 else variants[int(uniform() * len(variants))]
+        if arity == 1:
+            return Node(op, (int(uniform() * place),), attrs)
+        if arity == 2:
+            return Node(op, (int(uniform() * place), int(uniform() * place)), attrs)
+        return Node(op, tuple([int(uniform() * place) for _ in range(arity)]), attrs)
+
+    def mutate(self, random: Random, genome: Graph, times: int = 1) -> Graph:
+        """A copy with operation nodes redrawn: primitive and arguments, both uniform."""
+        nodes = list(genome.nodes)
+        first = len(self.leaves)
+        for _ in range(times):
+            place = first + int(random.random() * (len(nodes) - first))
+            nodes[place] = self.draw(random, place)
+        return self.genome(tuple(nodes))
+
+    def express(self, genome: Graph) -> Graph:
+        """The graph that a genome stands for: every batch statistic with its moving average."""
+        return insert_running(genome) if self.domain == "layer" else genome
+
+    def embed(self, graph: Graph) -> Graph | None:
+        """A known method as a genome of this space, padded with dead nodes; ``None`` where it does not fit.
+
+        Moving averages are dropped (:meth:`express` puts them back) and exact forms become the space's own
+        protected ones; the order of the live operations is kept.
+        """
+        if graph.domain != self.domain or graph.affine != self.affine:
+            return None
+        try:
+            return _Embedding(self).embed(graph)
+        except (PrimordiumError, KeyError):
+            return None
+
+
+class _Embedding:
+    """Rewrites a graph's live operations as operation nodes of a space."""
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        self.nodes = list(space.leaves)
+        self.table = {operation.op: operation for operation in space.operations}
+
+    def embed(self, graph: Graph) -> Graph | None:
+        graph = _fold_moments(_without_running(graph))
+        place: dict[int, int] = {}
+        for index in live_nodes(graph.nodes, [graph.output]):
+            node = graph.nodes[index]
+            known = self._leaf(graph, node)
+            place[index] = self._operation(node, tuple(place[a] for a in node.args)) if known is None else known
+        room = self.space.size - (len(self.nodes) - len(self.space.leaves))
+        if room < 0 or place[graph.output] < len(self.space.leaves):
+            return None
+        # Dead padding goes before the live operations, whose last one must stay the output.
+        first = len(self.space.leaves)
+        padding = [self._operation_node(self.space.operations[0], first) for _ in range(room)]
+        shifted = [n._replace(args=tuple(a + room if a >= first else a for a in n.args)) for n in self.nodes[first:]]
+        return self.space.genome((*self.space.leaves, *padding, *shifted))
+
+    def _operation_node(self, chosen: Operation, place: int) -> Node:
+        return Node(chosen.op, (0,) * chosen.arity, chosen.variants[0])
+
+    def _leaf(self, graph: Graph, node: Node) -> int | None:
+        if PRIMITIVES[node.op].kind != "leaf":
+            return None
+        if node.op == "param":
+            start = next(p for p in graph.params if p.name == node.attr("name"))
+            names = [p.name for p in self.space.params if (p.axes, p.init) == (start.axes, start.init)]
+            return self.space.leaves.index(Node("param", (), (("name", names[0]),))) if names else _missing(node)
+        return self.space.leaves.index(node) if node in self.space.leaves else _missing(node)
+
+    def _operation(self, node: Node, args: tuple[int, ...]) -> int:
+        chosen = self.table[node.op]
+        attrs = node.attrs if node.attrs in chosen.variants or node.op not in STATISTICS else _missing(node)
+        self.nodes.append(Node(node.op, args, attrs))
+        return len(self.nodes) - 1
+
+
+def _missing(node: Node) -> int:
+    raise KeyError(f"the space has no {node.op} {dict(node.attrs)}")
+
+
+def _without_running(graph: Graph) -> Graph:
+    builder = InliningBuilder(graph.domain, graph.groups)
+    values = {}
+    for index in live_nodes(graph.nodes, [graph.output]):
+        node = graph.nodes[index]
+        if PRIMITIVES[node.op].kind == "leaf":
+            values[index] = builder.copy_leaf(graph, node)
+        elif node.op == "running":
+            values[index] = values[node.args[0]]
+        else:
+            values[index] = builder.emit(node.op, tuple(values[a].index for a in node.args), node.attrs)
+    return builder.finish({"y": values[graph.output]}, affine=graph.affine)
+
+
+def _fold_moments(graph: Graph) -> Graph:
+    """√(var(x) + ε) as std(x, ε) and √(mean(x²) + ε) as rms(x, ε): one genome node each."""
+    nodes = list(graph.nodes)
+    for index, node in enumerate(nodes):
+        if node.op != "sqrt" or node.attr("eps") != 0.0 or nodes[node.args[0]].op != "add":
+            continue
+        first, second = (nodes[a] for a in nodes[node.args[0]].args)
+        if second.op != "const":
+            continue
+        eps = float(second.attr("value"))
+        if first.op == "var":
+            nodes[index] = Node("std", first.args, PRIMITIVES["std"].complete({"over": first.attr("over"), "eps": eps}))
+        elif first.op == "mean" and nodes[first.args[0]].op == "square":
+            inner = nodes[first.args[0]].args
+            nodes[index] = Node("rms", inner, PRIMITIVES["rms"].complete({"over": first.attr("over"), "eps": eps}))
+    return Graph(graph.domain, tuple(nodes), graph.outputs, graph.params, groups=graph.groups, affine=graph.affine)
+
+
+def _evonorm(name: str, index_sets: Sequence[str]) -> Space:
+    elementwise = ("add", "mul", "div", "max", "neg", "sigmoid", "tanh", "exp", "log", "abs", "square", "sqrt")
+    statistics = (operation(op, [{"over": over} for over in index_sets]) for op in STATISTICS)
+    return Space(
+        name,
+        "layer",
+        params=(Param("v0", ax.C, 0.0), Param("v1", ax.C, 1.0)),
+        constants=(0.0,),
+        operations=(*(operation(op) for op in elementwise), *statistics),
+        affine=True,
+    )
+
+
+_SWISH_UNARY = (
+    "neg", "abs", "square", "cube", "sqrt", "log_abs", "exp", "sin", "cos", "sinh", "cosh", "tanh", "asinh",
+    "atan", "sinc", "relu", "min0", "sigmoid", "softplus", "gauss", "erf",
+)
+_SWISH_BINARY = ("add", "mul", "sub", "div", "max", "min", "gate")
+_SWISH_TERNARY = ("gaussian_distance", "laplace_distance", "lerp")
+
+SPACES: dict[str, Space] = {
+    space.name: space
+    for space in (
+        _evonorm("evonorm_b", ("batch", "instance", "layer", "group")),
+        _evonorm("evonorm_s", ("instance", "layer", "group")),
+        Space(
+            "swish",
+            "activation",
+            params=(Param("beta", ax.C, 1.0),),
+            constants=(1.0,),
+            operations=tuple(operation(op) for op in (*_SWISH_UNARY, *_SWISH_BINARY, *_SWISH_TERNARY)),
+            size=5,
+        ),
+    )
+}
+"""EvoNorm's two spaces and Swish's core units as a graph space."""
+
+
+def get_space(name: str) -> Space:
+    """The space of that name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name not in SPACES:
+        raise ConfigError(f"unknown search space {name!r}; known: {', '.join(SPACES)}")
+    return SPACES[name]
