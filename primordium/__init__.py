@@ -1,1 +1,26 @@
-"""Primordium discovers normalization-activation layers, activation functions and optimizers."""
+"""Primordium discovers normalization-activation layers, activation functions and optimizers.
+
+    import primordium as pm
+
+    pm.layer("evonorm_s0", 64)          # a known layer as a torch module
+    pm.activation("golu")               # a known activation
+    run = pm.search("quick")            # a search; pm.load("runs/quick") reads it later
+    pm.replace(model, run.graph())      # what it found, in a model of yours
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from primordium.api import activation, graph, layer, load, method, replace, search
+
+__all__ = ["activation", "graph", "layer", "load", "method", "replace", "search"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded on first use, so that the command line answers before torch is imported.
+    if name in __all__:
+        from primordium import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'primordium' has no attribute {name!r}")

@@ -47,9 +47,14 @@ class Subject:
 
 @runtime_checkable
 class ScreeningGate(Protocol):
-    """A gate that looks at the graph alone."""
+    """A gate that looks at the graph alone.
+
+    ``rank`` is its place in the ladder: cheaper gates come first. Duplicates by structure are sorted out after
+    the first gate, those by behaviour after the last.
+    """
 
     name: str
+    rank: int
 
     def check(self, subject: Subject) -> str | None:
         """The reason to kill the candidate, or ``None``."""

@@ -3,27 +3,20 @@
 A gate is registered as a class whose fields are its thresholds; a configuration gives their values.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from primordium.errors import ConfigError, PluginError
+from primordium.errors import ConfigError
 from primordium.evaluators.gate import ScreeningGate, TrainingGate
+from primordium.plugins.factory import Factory, factories
 from primordium.plugins.registry import Registry
 
 Gate: TypeAlias = ScreeningGate | TrainingGate
-GateFactory: TypeAlias = Callable[..., Gate]
 
-
-def _factory(entry: object) -> GateFactory:
-    if not callable(entry) or not hasattr(entry, "check") or not hasattr(entry, "name"):
-        raise PluginError(f"a gate must be a class with 'name' and 'check'; {entry!r} is not")
-    return entry
-
-
-GATES: Registry[GateFactory] = Registry(
+GATES: Registry[Factory[Gate]] = Registry(
     "primordium.gates",
-    contract=_factory,
-    builtin={
+    factories("check", "name"),
+    {
         "static": "primordium.evaluators.screening_gates:Static",
         "numeric": "primordium.evaluators.screening_gates:Numeric",
         "gradient": "primordium.evaluators.screening_gates:Gradient",
@@ -34,23 +27,19 @@ GATES: Registry[GateFactory] = Registry(
 
 
 def make_gates(options: Mapping[str, Mapping[str, Any]]) -> tuple[tuple[ScreeningGate, ...], tuple[TrainingGate, ...]]:
-    """The screening gates in the order given, and the training gates.
+    """The screening gates by rank and the training gates by steps, cheapest first.
+
+    Args:
+        options: thresholds by gate name.
 
     Raises:
         PluginError: there is no gate of that name.
-        ConfigError: a gate takes no such threshold, or ``static`` does not come first.
+        ConfigError: a gate takes no such threshold, or ``static`` is missing.
     """
-    screening: list[ScreeningGate] = []
-    training: list[TrainingGate] = []
-    for name, thresholds in options.items():
-        try:
-            gate = GATES.get(name)(**thresholds)
-        except TypeError as error:
-            raise ConfigError(f"gates.{name}: {error}") from error
-        if isinstance(gate, TrainingGate):
-            training.append(gate)
-        else:
-            screening.append(gate)
-    if not screening or screening[0].name != "static":
-        raise ConfigError(f"gates: 'static' must come first; the order is {', '.join(options) or 'empty'}")
-    return tuple(screening), tuple(training)
+    gates = [GATES.get(name).make(where=f"gates.{name}", **thresholds) for name, thresholds in options.items()]
+    training = [gate for gate in gates if isinstance(gate, TrainingGate)]
+    screening = [gate for gate in gates if not isinstance(gate, TrainingGate)]
+    screening.sort(key=lambda gate: (gate.rank, gate.name))
+    if "static" not in options:
+        raise ConfigError(f"gates: 'static' is missing, which the others rely on; given: {', '.join(options) or 'none'}")
+    return tuple(screening), tuple(sorted(training, key=lambda gate: (gate.steps, gate.name)))

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 
@@ -23,7 +24,8 @@ class Static:
     """
 
     max_nodes: int = 24
-    name = "static"
+    name: ClassVar[str] = "static"
+    rank: ClassVar[int] = 0
 
     def check(self, subject: Subject) -> str | None:
         """See :class:`Static`."""
@@ -51,7 +53,8 @@ class Numeric:
     """
 
     largest: float = HALF_MAX
-    name = "numeric"
+    name: ClassVar[str] = "numeric"
+    rank: ClassVar[int] = 20
 
     def check(self, subject: Subject) -> str | None:
         """See :class:`Numeric`."""
@@ -87,7 +90,8 @@ class Gradient:
 
     least: float = 1e-7
     most: float = 1e7
-    name = "gradient"
+    name: ClassVar[str] = "gradient"
+    rank: ClassVar[int] = 30
 
     def check(self, subject: Subject) -> str | None:
         """See :class:`Gradient`."""

@@ -1,25 +1,15 @@
 """The tasks by name: built in, and from entry points of the group ``primordium.tasks``."""
 
-from collections.abc import Callable
 from typing import Any
 
-from primordium.errors import ConfigError, PluginError
 from primordium.evaluators.task import Task
+from primordium.plugins.factory import Factory, factories
 from primordium.plugins.registry import Registry
 
-TaskFactory = Callable[..., Task]
-
-
-def _factory(entry: object) -> TaskFactory:
-    if not callable(entry):
-        raise PluginError(f"a task must be a callable that returns one; {entry!r} is not")
-    return entry
-
-
-TASKS: Registry[TaskFactory] = Registry(
+TASKS: Registry[Factory[Task]] = Registry(
     "primordium.tasks",
-    contract=_factory,
-    builtin={"digits": "primordium.evaluators.digits:digits", "glyphs": "primordium.evaluators.glyphs:glyphs"},
+    factories(),
+    {"digits": "primordium.evaluators.digits:digits", "glyphs": "primordium.evaluators.glyphs:glyphs"},
 )
 
 
@@ -30,7 +20,4 @@ def get_task(name: str, **options: Any) -> Task:
         PluginError: there is none of that name.
         ConfigError: it takes no such option.
     """
-    try:
-        return TASKS.get(name)(**options)
-    except TypeError as error:
-        raise ConfigError(f"task {name!r} with options {options}: {error}") from error
+    return TASKS.get(name).make(where=f"task {name!r}", **options)

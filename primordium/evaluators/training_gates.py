@@ -1,6 +1,7 @@
 """The built-in training gates: ten steps that must not explode, and EvoNorm's quality threshold at 100 steps."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from primordium.evaluators.gate import Progress
 
@@ -16,8 +17,8 @@ class TenStep:
 
     steps: int = 10
     growth: float = 10.0
-    name = "ten_step"
-    needs_scores = False
+    name: ClassVar[str] = "ten_step"
+    needs_scores: ClassVar[bool] = False
 
     def check(self, progress: Progress) -> str | None:
         """See :class:`TenStep`."""
@@ -40,8 +41,8 @@ class Quality:
 
     steps: int = 100
     factor: float = 2.0
-    name = "quality"
-    needs_scores = True
+    name: ClassVar[str] = "quality"
+    needs_scores: ClassVar[bool] = True
 
     def check(self, progress: Progress) -> str | None:
         """See :class:`Quality`."""

@@ -119,7 +119,9 @@ class Worker:
 
     def end(self) -> str:
         """Waits for the process to end, makes it if it does not, and says how it ended."""
-        self.process.join(_GRACE)
+        deadline = time.monotonic() + _GRACE  # join(_GRACE) waits for ever if all its files are closed
+        while self.process.exitcode is None and time.monotonic() < deadline:
+            time.sleep(_GRACE / 200)
         self.process.kill()
         self.process.join()
         code = self.process.exitcode

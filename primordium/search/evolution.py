@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Literal
+from typing import ClassVar, Literal
 
 from primordium.errors import ConfigError
 from primordium.primitives.graph import Graph
@@ -45,6 +45,7 @@ class Evolution:
         warm_start: named genomes proposed first of all.
     """
 
+    name: ClassVar[str] = "evolution"
     space: Space
     population: int = 2500
     tournament: float = 0.05

@@ -1,32 +1,25 @@
 """The proposers by name: built in, and from entry points of the group ``primordium.proposers``."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Mapping
+from typing import Any
 
-from primordium.errors import ConfigError, PluginError
+from primordium.errors import ConfigError
+from primordium.plugins.factory import Factory, factories
 from primordium.plugins.methods import method
 from primordium.plugins.registry import Registry
+from primordium.primitives.graph import Graph
 from primordium.search.proposer import Proposer
 from primordium.search.space import Space
 
-ProposerFactory: TypeAlias = Callable[..., Proposer]
-"""Called with the space, and by keyword with the options of the configuration."""
-
-
-def _factory(entry: object) -> ProposerFactory:
-    if not callable(entry) or not hasattr(entry, "propose"):
-        raise PluginError(f"a proposer must be a class with 'propose'; {entry!r} is not")
-    return entry
-
-
-PROPOSERS: Registry[ProposerFactory] = Registry(
+PROPOSERS: Registry[Factory[Proposer]] = Registry(
     "primordium.proposers",
-    contract=_factory,
-    builtin={
+    factories("propose"),
+    {
         "random": "primordium.search.random_search:RandomSearch",
         "evolution": "primordium.search.evolution:Evolution",
     },
 )
+"""Each is called with the space, and by keyword with the options of the configuration."""
 
 
 def make_proposer(name: str, space: Space, options: Mapping[str, Any]) -> Proposer:
@@ -39,13 +32,10 @@ def make_proposer(name: str, space: Space, options: Mapping[str, Any]) -> Propos
     given = dict(options)
     if "warm_start" in given:
         given["warm_start"] = tuple((known, _embedded(space, known)) for known in given["warm_start"])
-    try:
-        return PROPOSERS.get(name)(space, **given)
-    except TypeError as error:
-        raise ConfigError(f"proposer {name!r}: {error}") from error
+    return PROPOSERS.get(name).make(space, where=f"proposer {name!r}", **given)
 
 
-def _embedded(space: Space, name: str) -> Any:
+def _embedded(space: Space, name: str) -> Graph:
     known = method(name)
     genome = space.embed(known.graph)
     if genome is None:

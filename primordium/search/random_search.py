@@ -1,6 +1,7 @@
 """Random search: every genome fresh."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from primordium.search.proposer import Context, Proposal
 from primordium.search.space import Space
@@ -10,6 +11,7 @@ from primordium.search.space import Space
 class RandomSearch:
     """Draws every genome anew from the space."""
 
+    name: ClassVar[str] = "random"
     space: Space
 
     def propose(self, context: Context) -> Proposal:

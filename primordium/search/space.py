@@ -15,6 +15,7 @@ from primordium.errors import ConfigError, PrimordiumError
 from primordium.primitives import axes as ax
 from primordium.primitives.domain import get_domain
 from primordium.primitives.graph import GROUPS, Graph, Node, Param, live_nodes
+from primordium.primitives.passes import canonicalize
 from primordium.primitives.primitive import PRIMITIVES, Attrs, AttrValue
 from primordium.primitives.views import InliningBuilder, insert_running
 
@@ -101,14 +102,15 @@ class Space:
         return self.genome(tuple(nodes))
 
     def express(self, genome: Graph) -> Graph:
-        """The graph that a genome stands for: every batch statistic with its moving average."""
-        return insert_running(genome) if self.domain == "layer" else genome
+        """The graph that a genome stands for: canonical, every batch statistic with its moving average."""
+        graph = canonicalize(genome)
+        return insert_running(graph) if self.domain == "layer" else graph
 
     def embed(self, graph: Graph) -> Graph | None:
         """A known method as a genome of this space, padded with dead nodes; ``None`` where it does not fit.
 
-        Moving averages are dropped (:meth:`express` puts them back) and exact forms become the space's own
-        protected ones; the order of the live operations is kept.
+        Moving averages are dropped (:meth:`express` puts them back); ε stays as the method has it, until a
+        mutation redraws the node.
         """
         if graph.domain != self.domain or graph.affine != self.affine:
             return None
@@ -156,8 +158,9 @@ class _Embedding:
 
     def _operation(self, node: Node, args: tuple[int, ...]) -> int:
         chosen = self.table[node.op]
-        attrs = node.attrs if node.attrs in chosen.variants or node.op not in STATISTICS else _missing(node)
-        self.nodes.append(Node(node.op, args, attrs))
+        if node.op in STATISTICS and node.attr("over") not in [dict(v)["over"] for v in chosen.variants]:
+            return _missing(node)
+        self.nodes.append(Node(node.op, args, node.attrs))
         return len(self.nodes) - 1
 
 

@@ -1,0 +1,219 @@
+"""The Python face: known methods as modules, searches, runs, graphs."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from primordium.configs.schema import RunConfig, check_config, load_config
+from primordium.errors import PrimordiumError
+from primordium.evaluators.task import ClassificationTask, Task
+from primordium.export.replace import Replacement, replace_sites
+from primordium.kernels.module import Backend, GraphModule
+from primordium.plugins.method import Method
+from primordium.plugins.methods import method
+from primordium.primitives.graph import Graph
+from primordium.primitives.serial import from_json
+from primordium.primitives.text import parse
+from primordium.results import Run
+from primordium.session import Problem, resume, start
+
+SiteFactory = Callable[[int, bool], nn.Module]
+ModelFunction = Callable[[SiteFactory], nn.Module]
+LayerLike = str | Graph | Method
+
+__all__ = ["activation", "graph", "layer", "load", "method", "replace", "search"]
+
+
+def graph(source: str) -> Graph:
+    """A graph from its one-line text or its JSON.
+
+    Example:
+        >>> graph("activation(beta: C = 1): x * sigmoid(beta * x)").domain
+        'activation'
+
+    Raises:
+        GraphError: it is neither, or does not type.
+    """
+    return from_json(source) if source.lstrip().startswith("{") else parse(source)
+
+
+def _graph_of(what: LayerLike) -> Graph:
+    if isinstance(what, Graph):
+        return what
+    if isinstance(what, Method):
+        return what.graph
+    return graph(what) if ":" in what else method(what).graph
+
+
+def layer(
+    name: LayerLike,
+    channels: int,
+    *,
+    apply_act: bool = True,
+    channel_dim: Literal[1, -1] = 1,
+    backend: Backend = "torch_source",
+) -> GraphModule:
+    """A normalization-activation layer, ``[B, C, *S]`` to the same shape.
+
+    Args:
+        name: a known method (``"evonorm_s0"``), a graph, or a graph's text.
+        channels: number of channels C.
+        apply_act: ``False`` at sites without activation.
+        channel_dim: ``-1`` for ``[B, *S, C]``.
+        backend: what runs it.
+
+    Example:
+        >>> layer("evonorm_s0", 64).gamma.shape
+        torch.Size([64])
+
+    Raises:
+        PluginError: no method has that name.
+        GraphError: the graph is no layer or activation.
+    """
+    return GraphModule(_graph_of(name), channels, apply_act=apply_act, channel_dim=channel_dim, backend=backend)
+
+
+def activation(name: LayerLike, channels: int = 1, *, channel_dim: Literal[1, -1] = 1) -> nn.Module:
+    """An activation function as a module.
+
+    Args:
+        name: a known activation (``"golu"``), a graph, or a graph's text.
+        channels: needed only where it learns parameters per channel; one without takes any shape.
+        channel_dim: the channel dimension, for learned parameters.
+
+    Raises:
+        PluginError: no method has that name.
+        GraphError: it is a layer, not an activation.
+    """
+    found = _graph_of(name)
+    if found.domain != "activation":
+        raise PrimordiumError(f"{name!s} is a {found.domain}, not an activation; use layer({name!r}, channels)")
+    module = GraphModule(found, channels, channel_dim=channel_dim)
+    return module if any(True for _ in module.parameters()) else _AnyShape(module)
+
+
+class _AnyShape(nn.Module):
+    """An activation without parameters, on tensors of any shape."""
+
+    def __init__(self, module: GraphModule) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply it to every element."""
+        result: Tensor = self.module(x.reshape(-1, 1)).reshape(x.shape)
+        return result
+
+
+def replace(model: nn.Module, layer: LayerLike, **options: Any) -> Replacement:
+    """Swap the norm + activation pairs of a model for a layer; the report lists the sites left alone.
+
+    Args:
+        model: any torch model; it is copied.
+        layer: a known method, a graph, or a graph's text.
+        options: see :func:`primordium.export.replace.replace_sites`.
+
+    Raises:
+        PrimordiumError: the model has no site.
+    """
+    found = _graph_of(layer)
+    return replace_sites(model, lambda channels, apply_act: GraphModule(found, channels, apply_act=apply_act), **options)
+
+
+def load(run: Path | str) -> Run:
+    """A finished or unfinished run: its candidates, scores and best layer.
+
+    Raises:
+        StoreError: there is no run.
+    """
+    return Run(Path(run) if "://" not in str(run) else str(run))
+
+
+def search(
+    config: str | Mapping[str, Any] | RunConfig = "quick",
+    directory: Path | str | None = None,
+    *,
+    model_fn: ModelFunction | Mapping[str, ModelFunction] | None = None,
+    data: Task | tuple[Any, Any] | None = None,
+    loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+    overrides: Sequence[str] = (),
+    resumed: bool = False,
+) -> Run:
+    """Run a search to its end and return the run.
+
+    Args:
+        config: a preset's name, a YAML file, plain data, or a configuration.
+        directory: where the run is kept; ``runs/<config>`` if not given.
+        model_fn: the user's own network(s): called with ``site(channels, apply_act) -> nn.Module``, returns the
+            network with that layer at its norm-act sites. Give ``data`` with it. Initial weights must come from
+            torch's global generator, which is seeded before each call.
+        data: a task, or ``(inputs, targets)`` for classification, split 60 / 20 / 20.
+        loss: in place of cross-entropy, where ``data`` is a pair.
+        overrides: ``key=value`` settings.
+        resumed: go on with a run that is in ``directory`` already.
+
+    Raises:
+        ConfigError, PluginError, StoreError: see :func:`primordium.session.start`.
+    """
+    given = _config(config, overrides)
+    where = directory or Path("runs") / (config if isinstance(config, str) else "search")
+    problem = _problem(model_fn, data, loss, given)
+    if resumed:
+        resume(where, problem=problem)
+    else:
+        start(given, where, problem=problem)
+    return load(where)
+
+
+def _config(config: str | Mapping[str, Any] | RunConfig, overrides: Sequence[str]) -> RunConfig:
+    if isinstance(config, str):
+        return load_config(config, overrides)
+    if overrides:
+        raise PrimordiumError("overrides go with a preset or a file; change the data itself instead")
+    return config if isinstance(config, RunConfig) else check_config(config, "the configuration")
+
+
+def _problem(model_fn: Any, data: Any, loss: Any, config: RunConfig) -> Problem | None:
+    if model_fn is None and data is None:
+        if loss is not None:
+            raise PrimordiumError("loss goes with data=(inputs, targets)")
+        return None
+    from primordium.evaluators.models.registry import build_model
+    from primordium.evaluators.tasks import get_task
+
+    if data is None:
+        data = get_task(config.task.name, **config.task.options)
+    task = _task(data, loss)
+    if model_fn is None:
+        names = config.models
+        return Problem(task, {n: _named(build_model, n, task, config.width) for n in names})
+    functions = model_fn if isinstance(model_fn, Mapping) else {"model": model_fn}
+    return Problem(task, {name: _seeded(function) for name, function in functions.items()})
+
+
+def _task(data: Any, loss: Any) -> Task:
+    if isinstance(data, tuple):
+        inputs, targets = data
+        extra = {} if loss is None else {"loss": loss}
+        return ClassificationTask.from_arrays("data", inputs, targets, **extra)
+    if loss is not None:
+        raise PrimordiumError("a task brings its own loss; give loss only with data=(inputs, targets)")
+    task: Task = data
+    return task
+
+
+def _named(build: Any, name: str, task: Any, width: int) -> Callable[[SiteFactory, int], nn.Module]:
+    return lambda site, seed: build(name, task, site, width, seed)
+
+
+def _seeded(function: ModelFunction) -> Callable[[SiteFactory, int], nn.Module]:
+    import torch
+
+    def build(site: SiteFactory, seed: int) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return function(site)
+
+    return build

@@ -1,0 +1,179 @@
+"""What a known method is: a graph with its name, its source and what to beware of.
+
+A method is written as plain Python and traced; the same few lines are the method, its documentation and the
+genome that evolution mutates:
+
+    @layer(catalogue="evonorm", paper="Liu et al. 2020, arXiv:2004.02967", params={"v1": 1.0}, affine=True)
+    def evonorm_s0(o, x, v1):
+        \"""EvoNorm-S0: x·σ(v1·x) over the standard deviation of the group.\"""
+        return x * o.sigmoid(v1 * x) / o.std(x, over="group")
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+
+from primordium.errors import GraphError, PluginError
+from primordium.primitives import axes as ax
+from primordium.primitives import text
+from primordium.primitives.builder import ParamSpec, trace
+from primordium.primitives.graph import GROUPS, Graph, check
+from primordium.primitives.views import train_view
+
+Kind: TypeAlias = Literal["activation", "normalization", "norm_activation_layer"]
+KINDS: tuple[str, ...] = get_args(Kind)
+
+_DOMAINS = {"activation": "activation", "normalization": "layer", "norm_activation_layer": "layer"}
+
+
+class Parameter(NamedTuple):
+    """A method's parameter: its axes as text (``{C}``, ``{}``), its start, whether training moves it."""
+
+    axes: str
+    init: float
+    learnable: bool
+
+
+@dataclass(frozen=True)
+class Method:
+    """A known activation or layer.
+
+    Attributes:
+        name: an identifier, unique in the registry.
+        kind: ``activation`` (elementwise), ``normalization`` (a layer whose place keeps its own activation)
+            or ``norm_activation_layer`` (a layer that stands for normalization and activation together).
+        graph: what it computes.
+        paper: authors, year and where to find it.
+        catalogue: its id in the catalogue of methods, where it has one.
+        aliases: further names that find it.
+        summary: one line that says what it is.
+        traps: what has gone wrong for others who used it, a sentence each.
+
+    Raises:
+        PluginError: a field is missing, of the wrong type, or does not fit the others.
+    """
+
+    name: str
+    kind: Kind
+    graph: Graph
+    paper: str
+    catalogue: str | None = None
+    aliases: tuple[str, ...] = ()
+    summary: str = ""
+    traps: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        problem = self._problem()
+        if problem:
+            raise PluginError(f"method {self.name!r}: {problem}")
+        try:
+            check(self.graph)
+        except GraphError as error:
+            raise PluginError(f"method {self.name!r}: {error}") from error
+
+    def _problem(self) -> str | None:
+        if not isinstance(self.name, str) or not self.name.isidentifier():
+            return "the name must be an identifier such as 'gn_silu'"
+        if self.kind not in KINDS:
+            return f"unknown kind {self.kind!r}; use one of {', '.join(KINDS)}"
+        if not isinstance(self.graph, Graph):
+            return f"the graph is a {type(self.graph).__name__}; a Graph is needed"
+        if self.graph.domain != _DOMAINS[self.kind]:
+            right = _DOMAINS[self.kind]
+            return f"kind {self.kind!r} needs a graph of domain {right!r}, this one is {self.graph.domain!r}"
+        for field in ("aliases", "traps"):
+            entries = getattr(self, field)
+            if not isinstance(entries, tuple) or not all(isinstance(e, str) and e.strip() for e in entries):
+                return f"{field} is {entries!r}; a tuple of non-empty strings is needed"
+        names = (self.name, *self.aliases)
+        if not all(name.isidentifier() for name in names) or len(set(names)) != len(names):
+            return f"aliases {self.aliases!r} must be identifiers that differ from each other and the name"
+        for field in ("paper", "summary"):
+            value = getattr(self, field)
+            if not isinstance(value, str) or not value.strip() or "\n" in value:
+                return f"{field} is {value!r}; one line of text is needed"
+        if self.catalogue is not None and not (
+            isinstance(self.catalogue, str) and self.catalogue.isidentifier()
+        ):
+            return f"catalogue is {self.catalogue!r}; a catalogue id such as 'evonorm', or None, is needed"
+        return None
+
+    @property
+    def formula(self) -> str:
+        """The main output on one line, without declarations; a trailing affine is not shown."""
+        return text.formula(self.graph)
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        """Every parameter by name, those of a trailing affine included."""
+        return {
+            param.name: Parameter(ax.show(param.axes), param.init, param.learnable)
+            for param in train_view(self.graph).params
+        }
+
+
+Function: TypeAlias = Callable[..., Any]
+"""A plain function of ``o``, the domain's inputs and the parameters, as :func:`trace` takes it."""
+
+
+def activation(
+    *,
+    paper: str,
+    catalogue: str | None = None,
+    params: Mapping[str, ParamSpec] | None = None,
+    aliases: tuple[str, ...] = (),
+    traps: tuple[str, ...] = (),
+) -> Callable[[Function], Method]:
+    """A decorator that traces a function of ``o``, ``x`` and the parameters into an activation.
+
+    The function's name is the method's, the first line of its docstring the summary.
+
+    Raises:
+        PluginError: a field is missing or of the wrong type.
+        GraphError: the function does something that cannot stand in a graph.
+    """
+
+    def decorate(function: Function) -> Method:
+        graph = trace(function, "activation", params=params)
+        return _method(
+            function, "activation", graph, paper, catalogue=catalogue, aliases=aliases, traps=traps
+        )
+
+    return decorate
+
+
+def layer(
+    *,
+    paper: str,
+    kind: Kind = "norm_activation_layer",
+    catalogue: str | None = None,
+    params: Mapping[str, ParamSpec] | None = None,
+    groups: int = GROUPS,
+    affine: bool = False,
+    aliases: tuple[str, ...] = (),
+    traps: tuple[str, ...] = (),
+) -> Callable[[Function], Method]:
+    """A decorator that traces a function of ``o``, ``x`` and the parameters into a layer.
+
+    Args:
+        paper, catalogue, aliases, traps, kind: fields of the :class:`Method`.
+        params: initial values; a number declares one parameter a channel, a ``Param`` says all.
+        groups: group count of the ``group`` index set, lowered until it divides the channel count.
+        affine: a per-channel ``gamma * y + beta`` follows, and stands alone at sites without activation.
+
+    Raises:
+        PluginError: a field is missing or of the wrong type.
+        GraphError: the function does something that cannot stand in a graph.
+    """
+
+    def decorate(function: Function) -> Method:
+        graph = trace(function, "layer", params=params, groups=groups, affine=affine)
+        return _method(function, kind, graph, paper, catalogue=catalogue, aliases=aliases, traps=traps)
+
+    return decorate
+
+
+def _method(function: Function, kind: Kind, graph: Graph, paper: str, **fields: Any) -> Method:
+    lines = (inspect.getdoc(function) or "").splitlines()
+    return Method(function.__name__, kind, graph, paper, summary=lines[0] if lines else "", **fields)

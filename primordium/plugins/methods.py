@@ -1,0 +1,55 @@
+"""The registry of known methods."""
+
+from collections.abc import Iterable
+
+from primordium.errors import PluginError
+from primordium.plugins.method import Method
+from primordium.plugins.primitives import load_primitives
+from primordium.plugins.registry import Registry
+
+GROUP = "primordium.methods"
+BUILTIN = {
+    "activations": "primordium.plugins.activations:METHODS",
+    "swish_search": "primordium.plugins.swish_search:METHODS",
+    "normalizations": "primordium.plugins.normalizations:METHODS",
+    "evonorm": "primordium.plugins.evonorm:METHODS",
+}
+"""The package's own methods; the entry points in ``pyproject.toml`` say the same."""
+
+
+def as_methods(loaded: object) -> tuple[Method, ...]:
+    """The contract: a plugin is a :class:`Method` or an iterable of them.
+
+    Raises:
+        PluginError: it is something else.
+    """
+    if isinstance(loaded, Method):
+        return (loaded,)
+    if not isinstance(loaded, Iterable) or isinstance(loaded, str):
+        raise PluginError(f"loads a {type(loaded).__name__}; a Method or an iterable of them is needed")
+    methods = tuple(loaded)
+    for method in methods:
+        if not isinstance(method, Method):
+            raise PluginError(f"holds a {type(method).__name__} ({method!r:.60}); only Methods may be in it")
+    return methods
+
+
+def conformance(method: Method) -> list[str]:
+    """The problems of another package's method; torch is imported only where there is one."""
+    from primordium.plugins.conformance import check_method
+
+    return check_method(method)
+
+
+METHODS: Registry[Method] = Registry(
+    GROUP, as_methods, BUILTIN, conformance=conformance, before=load_primitives
+)
+
+
+def method(name: str) -> Method:
+    """The known method of that name or alias.
+
+    Raises:
+        PluginError: there is none; the message lists names that are close.
+    """
+    return METHODS.get(name)
