@@ -132,7 +132,7 @@ def relu_squared(o: Any, x: Any) -> Any:
     paper="Ziyin, Hartwig, Ueda 2020, arXiv:2006.08195",
     catalogue="snake",
     params={"a": 1.0},
-    traps=("The frequency hardly moves in training: start a near 5 to 50 for periodic data, 0.2 otherwise.",),
+    traps=("Start a near 5 to 50 for data known to be periodic, near 0.2 otherwise.",),
 )
 def snake(o: Any, x: Any, a: Any) -> Any:
     """Snake: x + sin²(ax)/a, a learned per channel from 1; the identity at a = 0."""

@@ -14,6 +14,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from primordium.errors import PluginError
 from primordium.kernels.module import GraphModule
 from primordium.kernels.reference import Reference
 from primordium.plugins.agreement import (
@@ -21,8 +22,8 @@ from primordium.plugins.agreement import (
     Probe,
     apart,
     check_back_ends,
+    check_derivatives,
     check_inputs_untouched,
-    check_slopes,
     probes,
 )
 from primordium.plugins.method import Method
@@ -57,8 +58,11 @@ def check_primitive(primitive: Primitive) -> list[str]:
     """
     if primitive.kind not in FORMULA_KINDS:
         return []
-    with _in_table(primitive) as candidate:
-        found = _run(PRIMITIVE_CHECKS, candidate)
+    try:
+        with _in_table(primitive) as candidate:
+            found = _run(PRIMITIVE_CHECKS, candidate)
+    except PluginError as error:
+        return [f"record: {error}"]
     return [problem.replace(candidate.name, primitive.name) for problem in found]
 
 
@@ -225,7 +229,7 @@ def _each(check: Callable[[Probe], Iterator[str]]) -> Callable[[Primitive], Iter
 PRIMITIVE_CHECKS: Checks[Primitive] = {
     "dtypes": _primitive_dtypes,
     "algebra": _primitive_algebra,
-    "derivative": _each(check_slopes),
+    "derivative": _each(check_derivatives),
     "back ends": _each(check_back_ends),
     "inputs": _each(check_inputs_untouched),
 }
@@ -334,7 +338,7 @@ METHOD_CHECKS: Checks[Method] = {
     "graph": _round_trips,
     "canonical form": _canonical_form,
     "finite": _finite,
-    "derivative": _each_view(check_slopes),
+    "derivative": _each_view(check_derivatives),
     "back ends": _each_view(check_back_ends),
     "inputs": _untouched,
     "states": _unshared,

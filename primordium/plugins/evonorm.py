@@ -81,7 +81,7 @@ def evonorm_s2(o: Any, x: Any) -> Any:
     aliases=("frn",),
     traps=(
         "At 1×1 maps it is close to sign(x): the paper learns ε there, from 1e-4.",
-        "The paper needs a warm-up of the learning rate.",
+        "The paper warms the learning rate up, since nothing centres the input.",
     ),
 )
 def frn_tlu(o: Any, x: Any, weight: Any, bias: Any, tau: Any) -> Any:

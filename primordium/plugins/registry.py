@@ -142,10 +142,18 @@ class Registry(Generic[EntryType]):
             for name, target in self._builtin.items():
                 self._admit(EntryPoint(name, target, self.group), BUILTIN)
             seen = set(self._builtin.values())
-            for point in sorted(entry_points(group=self.group), key=_place):
+            for point in self._declared():
                 if point.value not in seen:
                     seen.add(point.value)
                     self._admit(point, _distribution(point))
+
+    def _declared(self) -> list[EntryPoint]:
+        """What installed packages declare, in an order that does not depend on the machine."""
+        try:
+            return sorted(entry_points(group=self.group), key=_place)
+        except Exception as error:  # one package's unreadable metadata
+            self._refuse(Origin(self.group, "unknown"), f"the entry points cannot be read: {error}")
+            return []
 
     def _admit(self, point: EntryPoint, distribution: str) -> None:
         """Load one plugin, and commit all of its entries or none."""
@@ -196,5 +204,5 @@ def _distribution(point: EntryPoint) -> str:
 
 
 def _place(point: EntryPoint) -> tuple[str, str, str]:
-    """An order that does not depend on the machine, so that the first of two equal names is always one."""
+    """What to sort by, so that of two equal names the same one is always the first."""
     return _distribution(point), point.name, point.value
