@@ -1,0 +1,44 @@
+"""Is it new? The known method whose behaviour is nearest to a graph's."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from primordium.kernels.fingerprint import Fingerprint, distance, fingerprint
+from primordium.plugins.methods import METHODS
+from primordium.primitives.graph import Graph
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The known method that behaves most like a graph.
+
+    Attributes:
+        name: the method.
+        distance: of the fingerprints' features; 0 for equal behaviour.
+        same: whether the fingerprints are equal: then the graph is that method, whatever its formula.
+    """
+
+    name: str
+    distance: float
+    same: bool
+
+
+def nearest_method(graph: Graph) -> Nearest | None:
+    """The nearest known method of the graph's domain; ``None`` where the graph is not finite on the probes.
+
+    Behaviour is compared in training, with parameters near their initial values.
+    """
+    mine = fingerprint(graph)
+    if mine is None:
+        return None
+    found = [
+        Nearest(name, distance(mine, theirs), mine.digest == theirs.digest)
+        for name, theirs in _known(graph.domain)
+    ]
+    return min(found, key=lambda one: (not one.same, one.distance, one.name), default=None)
+
+
+@lru_cache(maxsize=8)
+def _known(domain: str) -> tuple[tuple[str, Fingerprint], ...]:
+    prints = ((one.name, fingerprint(one.graph)) for one in METHODS if one.graph.domain == domain)
+    return tuple((name, known) for name, known in prints if known is not None)
