@@ -205,7 +205,7 @@ class ProcessExecutor(Executor):
 
     def _patience(self) -> float | None:
         """Seconds until the first running job is out of time; None for never."""
-        running = [worker.seconds() for worker in self._pool if worker.ready and worker.task is not None]
+        running = [worker.seconds() for worker in self._pool if worker.running]
         return max(0.0, self._timeout - max(running)) if running and self._timeout is not None else None
 
     def _listen(self, slot: int) -> None:
@@ -231,8 +231,7 @@ class ProcessExecutor(Executor):
         """Kills the workers whose jobs have taken too long, except where the outcome has come just now."""
         for slot, worker in enumerate(self._pool):
             seconds = worker.seconds()
-            running = worker.ready and worker.task is not None
-            if not running or self._timeout is None or seconds < self._timeout or worker.pipe.poll():
+            if self._timeout is None or not worker.running or seconds < self._timeout or worker.pipe.poll():
                 continue
             worker.process.kill()
             worker.end()

@@ -103,6 +103,11 @@ class Worker:
         with suppress(OSError):  # the worker is dead by now; `hear` will say so
             self.pipe.send_bytes(task.payload)
 
+    @property
+    def running(self) -> bool:
+        """Whether a task has been sent to it that it has not answered."""
+        return self.ready and self.task is not None
+
     def seconds(self) -> float:
         """How long ago the task was sent, or the process started."""
         return time.monotonic() - self._began

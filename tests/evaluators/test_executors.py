@@ -1,7 +1,7 @@
-"""Tests of the executors: every job has one outcome, whatever its worker does, and no process is left behind.
+"""Tests of the executors: every job has one outcome, whatever its worker does, and no process stays.
 
-The function that they run is mostly `eval`: a top-level function of an importable module, for which any Python
-expression is a payload.
+The function that they run is mostly `eval`: a top-level function of an importable module, for which any
+Python expression is a payload.
 """
 
 import fcntl
@@ -63,6 +63,11 @@ def holding(path: Path, then: str) -> str:
     return f"[fcntl.flock({file}, fcntl.LOCK_EX), held.write('x'), held.flush(), {then}][3]"
 
 
+def crashing_once(path: Path) -> str:
+    """An expression that ends its process at the first attempt, and gives the process id at the second."""
+    return f"os.getpid() if os.path.exists({str(path)!r}) else [open({str(path)!r}, 'w'), os._exit(1)]"
+
+
 def is_held(path: Path) -> bool:
     """Whether a process that evaluated `holding` is alive."""
     with path.open() as file:
@@ -111,13 +116,14 @@ def test_an_error_text_ends_where_the_error_is(kind: str) -> None:
     """Protects the log from endless tracebacks, and their reader from frames that tell nothing."""
     deep = "(lambda f: f(f, 50))(lambda f, n: f(f, n - 1) if n else [].pop())"
     with make_executor(kind, eval) as executor:
-        error = outcomes(executor, [deep])[0].error
+        found = outcomes(executor, [deep, "1 / 0"])
+    assert "worker.py" not in str(found[1].error)
+    error = found[0].error
     assert error is not None
     assert error.startswith("Traceback (most recent call last):")
     assert error.endswith("IndexError: pop from empty list")
     assert error.count("in <lambda>") + 2 == 5
     assert "Previous line repeated 2 more times" in error
-    assert "worker.py" not in error
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -214,8 +220,6 @@ def test_one_worker_takes_jobs_in_the_order_of_submission() -> None:
     [
         ("os._exit(7)", "exit code 7"),
         ("os.kill(os.getpid(), 9)", "killed by SIGKILL, as the kernel does when"),
-        ("os.abort()", "killed by SIGABRT"),
-        ("os.kill(os.getpid(), 40)", "killed by signal 40"),
     ],
 )
 def test_a_crash_is_tried_once_more_and_then_reported(tmp_path: Path, last_words: str, how: str) -> None:
@@ -231,10 +235,10 @@ def test_a_crash_is_tried_once_more_and_then_reported(tmp_path: Path, last_words
 
 def test_a_crash_that_does_not_come_again_is_no_crash(tmp_path: Path) -> None:
     """Protects a candidate from blame for an unlucky worker; the second attempt is in a fresh process."""
-    path = str(tmp_path / "first")
-    payload = f"os.getpid() if os.path.exists({path!r}) else [open({path!r}, 'w'), os._exit(1)]"
     with ProcessExecutor(eval, 1) as executor:
-        found = outcomes(executor, [py("os.getpid()"), py(payload), py("os.getpid()")])
+        found = outcomes(
+            executor, [py("os.getpid()"), py(crashing_once(tmp_path / "first")), py("os.getpid()")]
+        )
     assert [found[id].reason for id in range(3)] == ["ok", "ok", "ok"]
     assert found[0].value != found[1].value == found[2].value
 
@@ -250,31 +254,31 @@ def test_a_worker_that_dies_between_jobs_is_replaced() -> None:
 def test_a_job_that_takes_too_long_is_killed_and_not_tried_again(tmp_path: Path) -> None:
     """Protects the run from hung evaluations: killed as a process, reported, replaced, no second attempt."""
     hang = py(marking(tmp_path / "tries", holding(tmp_path / "held", "time.sleep(600)")))
-    with ProcessExecutor(eval, 2, timeout=0.5) as executor:
+    with ProcessExecutor(eval, 2, timeout=1.0) as executor:
         found = outcomes(executor, ["1", hang, "2"])
         assert not is_held(tmp_path / "held")
         assert outcomes(executor, ["3", "4"])[1].value == 4
     assert (found[0].value, found[2].value) == (1, 2)
     assert (found[1].reason, found[1].value) == ("timeout", None)
-    assert found[1].error == "killed: it took longer than the 0.5 s allowed"
-    assert found[1].seconds >= 0.5
+    assert found[1].error == "killed: it took longer than the 1 s allowed"
+    assert found[1].seconds >= 1.0
     assert (tmp_path / "tries").read_text() == "x"
 
 
 def test_an_outcome_that_has_come_is_not_timed_out_by_a_slow_driver() -> None:
-    """Protects results that wait for a busy engine: the clock is the job's, not the driver's."""
-    with ProcessExecutor(eval, 2, timeout=0.5) as executor:
-        assert outcomes(executor, ["1", "2"])[0].reason == "ok"
-        executor.submit(Job(0, "3"))
-        time.sleep(1)
-        assert executor.next().value == 3
+    """Protects results from a busy driver: one that came in time counts, however late it is looked at."""
+    slow_to_unpickle = (
+        "[time.sleep(0.3), type('Slow', (), {'__reduce__': lambda self: (time.sleep, (1.5,))})()][1]"
+    )
+    with ProcessExecutor(eval, 2, timeout=1.0) as executor:
+        found = outcomes(executor, [py(slow_to_unpickle), py("[time.sleep(0.5), 2][1]")])
+    assert (found[0].reason, found[1].value) == ("ok", 2)
 
 
-def test_starting_a_worker_does_not_count_as_time_of_a_job() -> None:
-    """Protects short time-outs: imports and the initializer may take longer than a job."""
-    initializer = functools.partial(time.sleep, 0.6)
-    with ProcessExecutor(eval, 1, timeout=0.5, initializer=initializer) as executor:
-        assert outcomes(executor, ["1"])[0].reason == "ok"
+def test_starting_a_worker_does_not_count_as_time_of_a_job(tmp_path: Path) -> None:
+    """Protects short time-outs, at a second attempt too: imports may take longer than a job."""
+    with ProcessExecutor(eval, 1, timeout=1.0, initializer=functools.partial(time.sleep, 1.2)) as executor:
+        assert outcomes(executor, [py(crashing_once(tmp_path / "first"))])[0].reason == "ok"
 
 
 def test_what_cannot_be_pickled_is_an_error_of_its_own() -> None:
@@ -296,31 +300,6 @@ def test_large_payloads_and_results_pass() -> None:
         )
 
 
-@pytest.mark.parametrize("before", [None, "7"])
-def test_workers_get_one_thread_by_environment_and_the_parent_keeps_its_own(
-    monkeypatch: pytest.MonkeyPatch, before: str | None
-) -> None:
-    """Protects throughput: two threads in each of two processes run many times slower than one."""
-    if before is None:
-        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    else:
-        monkeypatch.setenv("OMP_NUM_THREADS", before)
-    with ProcessExecutor(os.getenv, 1) as executor:
-        found = outcomes(executor, ["OMP_NUM_THREADS", "MKL_NUM_THREADS"])
-    assert [found[0].value, found[1].value] == ["1", "1"]
-    assert os.environ.get("OMP_NUM_THREADS") == before
-
-
-def test_torch_has_one_thread_in_a_worker_or_the_worker_does_not_start() -> None:
-    """Protects the one-thread rule where it matters, and against code that breaks it."""
-    with ProcessExecutor(eval, 1) as executor:
-        assert outcomes(executor, [py("torch.get_num_threads()")])[0].value == 1
-    with ProcessExecutor(eval, 1, initializer=functools.partial(torch.set_num_threads, 3)) as executor:
-        executor.submit(Job(0, "1"))
-        with pytest.raises(PrimordiumError, match="torch runs on 3 threads in a worker, and must on 1"):
-            executor.next()
-
-
 def test_the_initializer_runs_in_each_worker_before_its_jobs() -> None:
     """Protects functions that rely on what an initializer loads, in a replaced worker too."""
     initializer = functools.partial(os.putenv, "PRIMORDIUM_TEST", "loaded")
@@ -331,9 +310,13 @@ def test_the_initializer_runs_in_each_worker_before_its_jobs() -> None:
 
 def test_a_worker_that_cannot_start_is_an_error_and_not_a_loop(tmp_path: Path) -> None:
     """Protects from starting broken workers for ever: a bad initializer is told once, with its reason."""
-    with ProcessExecutor(eval, 1, initializer=functools.partial(os.rmdir, tmp_path / "none")) as executor:
-        executor.submit(Job(0, "1"))
-        with pytest.raises(PrimordiumError, match=r"cannot start:\n(?s:.*)FileNotFoundError"):
+    initializer = functools.partial(os.mkdir, tmp_path / "once")
+    with ProcessExecutor(eval, 1, initializer=initializer) as executor:
+        executor.submit(Job(0, py("os._exit(1)")))
+        with pytest.raises(PrimordiumError, match=r"cannot start:\n(?s:.*)FileExistsError"):
+            executor.next()
+        assert executor.pending() == 1
+        with pytest.raises(PrimordiumError, match="ended while it started"):
             executor.next()
         assert executor.pending() == 1
 
@@ -384,7 +367,7 @@ def test_close_ends_the_workers_at_once(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_reaches_the_driver_only_and_loses_no_job() -> None:
-    """Protects Ctrl-C, which a terminal sends to all: workers go on, `next` raises and can be called again."""
+    """Protects Ctrl-C, which a terminal sends to all: workers go on, `next` raises and may be called on."""
     payload = py("[[os.kill(pid, 2) for pid in (os.getppid(), os.getpid())], os.getpid()][1]")
     with ProcessExecutor(eval, 1) as executor:
         executor.submit(Job(0, payload))
