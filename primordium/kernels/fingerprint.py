@@ -65,13 +65,18 @@ class _Probe:
         self.shape = shape
 
     def _sizes(self, axes: int) -> tuple[int, ...]:
-        return tuple(n if axes & ax.BIT[name] else 1 for n, name in zip(self.ops.shape, self.ops.domain.axes, strict=True))
+        return tuple(
+            n if axes & ax.BIT[name] else 1
+            for n, name in zip(self.ops.shape, self.ops.domain.axes, strict=True)
+        )
 
     def param(self, param: Param, rank: int) -> Array:
         """A parameter's probe: its start and a spread around it."""
         known = self.params.setdefault(param.axes, [])
         while len(known) <= rank:
-            known.append(np.random.default_rng([param.axes, len(known)]).normal(size=(1, *self._sizes(param.axes))))
+            known.append(
+                np.random.default_rng([param.axes, len(known)]).normal(size=(1, *self._sizes(param.axes)))
+            )
         return param.init + 0.3 * known[rank]
 
 
@@ -105,7 +110,9 @@ def _block(value: Any, probe: _Probe) -> tuple[Array, Array, float] | None:
     """Relative projections, root mean squares of each scale, and the largest magnitude."""
     if value is None:
         return np.zeros((len(SCALES), PROJECTIONS)), np.zeros(len(SCALES)), 0.0
-    flat = np.broadcast_to(value, probe.full).reshape(len(SCALES), -1)
+    if np.shape(value) != probe.full:
+        value = np.broadcast_to(value, probe.full)
+    flat = value.reshape(len(SCALES), -1)
     size = np.sqrt(np.einsum("ij,ij->i", flat, flat) / flat.shape[1])
     if not math.isfinite(size.sum()):
         return None

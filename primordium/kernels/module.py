@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Literal, TypeAlias, get_args
 
 import torch
@@ -40,12 +41,18 @@ def build_program(view: Graph, backend: Backend) -> Program:
     return run
 
 
+@lru_cache(maxsize=1024)
+def _programs(graph: Graph, backend: Backend) -> dict[bool, Program]:
+    """The program of training (``True``) and of evaluation, shared by all modules of a graph."""
+    return {True: build_program(train_view(graph), backend), False: build_program(eval_view(graph), backend)}
+
+
 class GraphModule(nn.Module):
     """A layer or activation graph as a module.
 
     Maps ``[B, C, *S]`` (any number of position axes, none included) to the same shape; with
-    ``channel_dim=-1``, ``[B, *S, C]``. Half-precision inputs are computed in float32 and returned in their own
-    dtype. Parameters and running statistics have the shape ``[C]``, or ``[]`` where the graph says so.
+    ``channel_dim=-1``, ``[B, *S, C]``. Half-precision inputs are computed in float32 and returned in their
+    own dtype. Parameters and running statistics have the shape ``[C]``, or ``[]`` where the graph says so.
 
     Args:
         graph: a graph of domain ``layer`` or ``activation``.
@@ -56,7 +63,8 @@ class GraphModule(nn.Module):
         backend: ``torch_source`` or ``reference``.
 
     Raises:
-        GraphError: another domain, no channel, or a running statistic whose size depends on the input.
+        GraphError: another domain, no channel, an unknown back end, a parameter named like an attribute of
+            the module, or a running statistic whose size depends on the input.
     """
 
     def __init__(
@@ -70,7 +78,9 @@ class GraphModule(nn.Module):
     ) -> None:
         super().__init__()
         if graph.domain not in ("layer", "activation"):
-            raise GraphError(f"a graph of domain {graph.domain!r} is no layer; only 'layer' and 'activation' graphs are")
+            raise GraphError(
+                f"a graph of domain {graph.domain!r} is no layer; only 'layer' and 'activation' graphs are"
+            )
         self.graph = graph
         self.channels = channels
         self.groups = group_count(graph.groups, channels)
@@ -78,8 +88,9 @@ class GraphModule(nn.Module):
         self.channel_dim = channel_dim
         self.backend: Backend = backend
         self._output = "y" if apply_act else "no_act"
+        self._programs = _programs(graph, backend)
         train = train_view(graph)
-        self._fixed = [p.name for p in train.params if not p.learnable]
+        self._has_output = any(name == self._output for name, _ in train.outputs)
         self._params = [p.name for p in train.params]
         self._states = [s.name for s in train.states]
         for param in train.params:
@@ -90,28 +101,26 @@ class GraphModule(nn.Module):
                 self.register_buffer(param.name, start)
         for state in train.states:
             self.register_buffer(state.name, torch.full(self._shape(state.axes, state.name), state.init))
-        self._has_output = any(name == self._output for name, _ in train.outputs)
-        self._programs: dict[bool, Program] = {}
 
     def _shape(self, axes: int, name: str) -> tuple[int, ...]:
+        if hasattr(self, name):
+            raise GraphError(f"{name!r} is an attribute of torch modules; give the parameter another name")
         if axes & ~_KNOWN_SIZES or axes & ax.C not in (0, ax.C):
             raise GraphError(
-                f"{name!r} varies over {ax.show(axes)}; what is kept between steps can vary over {{C}} or {{}} only"
+                f"{name!r} varies over {ax.show(axes)}; "
+                "what is kept between steps can vary over {C} or {} only"
             )
         return (self.channels,) if axes else ()
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_programs": {}}  # generated functions are rebuilt, not pickled
+        return {name: value for name, value in self.__dict__.items() if name != "_programs"}
 
-    def _program(self) -> Program:
-        program = self._programs.get(self.training)
-        if program is None:
-            view = train_view(self.graph) if self.training else eval_view(self.graph)
-            program = self._programs[self.training] = build_program(view, self.backend)
-        return program
+    def __setstate__(self, state: dict[str, object]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]  # torch's own
+        self._programs = _programs(self.graph, self.backend)  # generated functions cannot be pickled
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the layer.
+        """Apply the layer; an input without elements is returned as it is and moves no running statistic.
 
         Raises:
             GraphError: the input is not floating point or has another channel count.
@@ -125,12 +134,16 @@ class GraphModule(nn.Module):
                 f"input of shape {tuple(x.shape)} and dtype {x.dtype}; "
                 f"a floating-point [B, {self.channels}, *S] is needed (channel_dim={self.channel_dim})"
             )
+        if not x.numel():
+            return x.movedim(1, -1) if self.channel_dim == -1 else x
         wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-        leaves = {"x": wide.reshape(x.shape[0], self.groups, self.channels // self.groups, math.prod(x.shape[2:]))}
+        leaves = {
+            "x": wide.reshape(x.shape[0], self.groups, self.channels // self.groups, math.prod(x.shape[2:]))
+        }
         for name in (*self._params, *self._states):
             value = getattr(self, name).to(wide.dtype)
             leaves[name] = value.reshape(1, self.groups, -1, 1) if value.ndim else value
-        outputs = self._program()(leaves)
+        outputs = self._programs[self.training](leaves)
         if self.training and self._states:
             with torch.no_grad():
                 for name in self._states:

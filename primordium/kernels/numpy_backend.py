@@ -90,21 +90,16 @@ class NumpyOps:
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         primitive = PRIMITIVES[name]
-        if primitive.kind == "statistic":
 
-            def call(x: Any, **attrs: Any) -> Any:
-                given = dict(primitive.attrs) | attrs
-                return self.statistic(name, x, **given)
-        elif primitive.kind == "along":
+        def call(*args: Any, **attrs: Any) -> Any:
+            if primitive.kind == "statistic":
+                return self.statistic(name, *args, **{**primitive.attrs, **attrs})
+            complete = primitive.complete(attrs) if primitive.attrs else ()
+            if primitive.kind == "along":
+                return self.along(name, args, dict(complete))
+            return numpy_function(name, complete)(*args)
 
-            def call(*args: Any, **attrs: Any) -> Any:
-                return self.along(name, args, dict(primitive.complete(attrs)))
-        else:
-
-            def call(*args: Any, **attrs: Any) -> Any:
-                return numpy_function(name, primitive.complete(attrs) if primitive.attrs else ())(*args)
-
-        setattr(self, name, call)
+        setattr(self, name, call)  # found at once the next time
         return call
 
     def along(self, op: str, args: tuple[Any, ...], attrs: Mapping[str, Any]) -> Array:
@@ -133,7 +128,9 @@ def _along(op: str, flat: list[Array], attrs: Mapping[str, Any]) -> Array:
     if op == "cumargmax":
         highest = np.maximum.accumulate(x, -1)
         previous = np.concatenate([np.full_like(highest[..., :1], -np.inf), highest[..., :-1]], -1)
-        return np.maximum.accumulate(np.where(highest > previous, np.arange(x.shape[-1]), 0), -1).astype(np.float64)
+        return np.maximum.accumulate(np.where(highest > previous, np.arange(x.shape[-1]), 0), -1).astype(
+            np.float64
+        )
     places = flat[1].astype(np.int64)
     if op == "gather":
         return np.take_along_axis(x, places, -1)
@@ -178,7 +175,7 @@ def dual_step(o: NumpyOps, node: Node, args: list[Dual]) -> Dual:
         return _elementwise(o, node, args)
     attrs = dict(node.attrs)
     if node.op == "const":
-        return attrs["value"], None
+        return np.float64(attrs["value"]), None  # a Python float would raise where an array gives inf
     if node.op == "running":
         return args[0]
     if node.op == "detach":

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from primordium.errors import GraphError
-from primordium.kernels.torch_source import RUNTIME, Emitter
+from primordium.kernels.torch_source import LEAVES, RUNTIME, Emitter
 from primordium.primitives.graph import Graph, Node
 
 
@@ -21,7 +21,7 @@ def orthogonalize(m: Tensor, steps: int) -> Tensor:
     """Muon's Newton–Schulz iteration on the last two dimensions (Jordan et al. 2024)."""
     a, b, c = 3.4445, -4.7750, 2.0315
     tall = m.shape[-2] > m.shape[-1]
-    x = m.mT if tall else m
+    x: Tensor = m.mT if tall else m
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(steps):
         gram = x @ x.mT
@@ -53,7 +53,9 @@ class Reference:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self._emitter = Emitter(graph)
-        self._steps = [(index, self._compile(index)) for index in graph.live if graph.nodes[index].op not in _LEAVES]
+        self._steps = [
+            (index, self._compile(index)) for index in graph.live if graph.nodes[index].op not in LEAVES
+        ]
 
     def _compile(self, index: int) -> Callable[..., Tensor]:
         node = self.graph.nodes[index]
@@ -83,7 +85,7 @@ class Reference:
         values: dict[int, Tensor] = {
             index: self._read(self.graph.nodes[index], leaves)
             for index in self.graph.live
-            if self.graph.nodes[index].op in _LEAVES
+            if self.graph.nodes[index].op in LEAVES
         }
         for index, step in self._steps:
             values[index] = step(main, *(values[a] for a in self.graph.nodes[index].args))
@@ -94,6 +96,3 @@ class Reference:
         if name not in leaves:
             raise GraphError(f"no tensor for {node.op} {name!r}; given: {', '.join(leaves)}")
         return leaves[name]
-
-
-_LEAVES = frozenset({"input", "param", "state", "hyper"})

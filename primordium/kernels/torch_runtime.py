@@ -18,18 +18,20 @@ class Surrogate(torch.autograd.Function):
 
 def surrogate(value: Tensor, proxy: Tensor) -> Tensor:
     """Value of ``value`` with the derivative of ``proxy``; differentiable twice."""
-    value, proxy = torch.broadcast_tensors(value, proxy)
-    return Surrogate.apply(value.detach(), proxy)
+    value, proxy = torch.broadcast_tensors(value, proxy)  # type: ignore[no-untyped-call]  # torch's own
+    result: Tensor = Surrogate.apply(value.detach(), proxy)  # type: ignore[no-untyped-call]  # torch's own
+    return result
 
 
 def flat_axis(x: Tensor, shape: tuple[int, ...], axis: tuple[int, ...]) -> Tensor:
-    """``x`` broadcast to ``shape`` with the axis (one or more adjacent dimensions) flattened in last place."""
+    """``x`` broadcast to ``shape`` with the axis (one or more dimensions) flattened in last place."""
     return x.expand(shape).movedim(axis, tuple(range(-len(axis), 0))).flatten(-len(axis))
 
 
 def unflat_axis(x: Tensor, shape: tuple[int, ...], axis: tuple[int, ...]) -> Tensor:
     """The inverse of :func:`flat_axis`."""
-    return x.unflatten(-1, [shape[d] for d in axis]).movedim(tuple(range(-len(axis), 0)), axis)
+    sizes = [shape[d] for d in axis]
+    return x.reshape(*x.shape[:-1], *sizes).movedim(tuple(range(-len(axis), 0)), axis)
 
 
 def index(like: Tensor, shape: tuple[int, ...], axis: tuple[int, ...]) -> Tensor:
@@ -50,7 +52,7 @@ def cumsum(x: Tensor, shape: tuple[int, ...], axis: tuple[int, ...], reverse: bo
 
 def argsort(x: Tensor, shape: tuple[int, ...], axis: tuple[int, ...], descending: bool) -> Tensor:
     """Positions that sort, stable; as numbers of the value's dtype."""
-    order = flat_axis(x.detach(), shape, axis).argsort(-1, descending=descending, stable=True)
+    order = flat_axis(x.detach(), shape, axis).argsort(stable=True, dim=-1, descending=descending)
     return unflat_axis(order.to(x.dtype), shape, axis)
 
 

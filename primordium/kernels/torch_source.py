@@ -26,6 +26,7 @@ RUNTIME: dict[str, Any] = {
     name: getattr(torch_runtime, name)
     for name in ("surrogate", "index", "cumsum", "argsort", "cumargmax", "gather", "scatter")
 }
+LEAVES = frozenset({"input", "param", "state", "hyper"})
 _TAKES_NUMBERS = frozenset({"add", "sub", "mul", "div"})
 
 
@@ -90,11 +91,15 @@ class Emitter:
             return self._statistic(node, axes[0], names[0])
         if primitive.kind == "along":
             return self._along(node, axes, names)
-        template = primitive.template("torch", attrs) if primitive.kind in ("elementwise", "structural") else ""
+        template = (
+            primitive.template("torch", attrs) if primitive.kind in ("elementwise", "structural") else ""
+        )
         if primitive.torch_positive and self.ranges[node.args[0]][0] > 0.0:
             template = primitive.template("torch_positive", attrs)
         if not template:
-            raise GraphError(f"primitive {node.op!r} cannot be written as torch source; take a plain view of the graph")
+            raise GraphError(
+                f"primitive {node.op!r} cannot be written as torch source; take a plain view of the graph"
+            )
         return template.format(*names, **attrs)
 
     def _statistic(self, node: Node, axes: AxisSet, name: str) -> str:
@@ -104,7 +109,9 @@ class Emitter:
         lacking = self.count(over & ~axes)
         eps = attrs.get("eps", 0.0)
         if have:
-            text = PRIMITIVES[node.op].template("torch", attrs).format(name, dims=have, count=lacking, eps=eps)
+            text = (
+                PRIMITIVES[node.op].template("torch", attrs).format(name, dims=have, count=lacking, eps=eps)
+            )
             return text.removesuffix(" * 1")
         return {
             "sum": f"{name} * ({lacking})",
@@ -135,21 +142,19 @@ def torch_source(graph: Graph) -> Source:
     """
     emitter = Emitter(graph)
     live = graph.live
-    arguments = [emitter.main] + [
-        emitter.leaf_name(graph.nodes[i])
-        for i in live
-        if graph.nodes[i].op in ("input", "param", "state", "hyper") and emitter.leaf_name(graph.nodes[i]) != emitter.main
-    ]
-    taken = {*arguments, "torch", "F", "math", *RUNTIME}
+    read = [emitter.leaf_name(graph.nodes[i]) for i in live if graph.nodes[i].op in LEAVES]
+    arguments = tuple(dict.fromkeys([emitter.main, *read]))
+    taken = {"torch", "F", "math", *RUNTIME}
+    spelled = {name: _free(name, taken) for name in arguments}
     names: dict[int, str] = {}
     lines: list[str] = []
     runtime: set[str] = set()
     for index in live:
         node = graph.nodes[index]
-        if node.op in ("input", "param", "state", "hyper"):
-            names[index] = emitter.leaf_name(node)
+        if node.op in LEAVES:
+            names[index] = spelled[emitter.leaf_name(node)]
             continue
-        names[index] = next(n for n in (f"t{index}", f"t{index}_") if n not in taken)
+        names[index] = _free(f"t{index}", taken)
         if node.op == "const":
             if _needs_tensor(graph, live, index):
                 lines.append(f"{names[index]} = {emitter.constant(float(node.attrs[0][1]))}")
@@ -162,14 +167,24 @@ def torch_source(graph: Graph) -> Source:
     outputs = tuple(name for name, _ in graph.outputs)
     returned = ", ".join(names[index] for _, index in graph.outputs)
     body = "\n".join(f"    {line}" for line in [*lines, f"return ({returned},)"])
-    text = f"def forward({', '.join(arguments)}):\n{body}\n"
-    return Source(text, tuple(arguments), outputs, tuple(sorted(runtime)))
+    text = f"def forward({', '.join(spelled.values())}):\n{body}\n"
+    return Source(text, arguments, outputs, tuple(sorted(runtime)))
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """The name, with underscores after it until nothing else has it; it is taken then."""
+    while name in taken:
+        name += "_"
+    taken.add(name)
+    return name
 
 
 def _literal(graph: Graph, node: Node, place: int) -> bool:
     """Whether a constant argument can be written as a number: arithmetic with a tensor on the other side."""
     other = [graph.nodes[a].op for i, a in enumerate(node.args) if i != place]
-    return node.op in _TAKES_NUMBERS and not dict(node.attrs).get("eps") and all(op != "const" for op in other)
+    return (
+        node.op in _TAKES_NUMBERS and not dict(node.attrs).get("eps") and all(op != "const" for op in other)
+    )
 
 
 def _argument(graph: Graph, node: Node, place: int, names: dict[int, str]) -> str:

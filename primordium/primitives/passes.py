@@ -12,11 +12,13 @@ from hashlib import blake2b
 
 from primordium.primitives import axes as ax
 from primordium.primitives.axes import AxisSet
-from primordium.primitives.graph import Graph, Node, live_nodes, node_axes
+from primordium.primitives.domain import get_domain
+from primordium.primitives.graph import Graph, Hyper, Node, Param, State, live_nodes, node_axes
 from primordium.primitives.primitive import PRIMITIVES, Attrs
 from primordium.primitives.ranges import ALL, Range, node_range
 from primordium.primitives.rules import Args, RewriteRule, rules_for
 
+_LEAVES = frozenset({"input", "param", "state", "hyper", "const"})
 _MASK = (1 << 64) - 1
 _MIX = 0x9E3779B97F4A7C15
 
@@ -109,7 +111,12 @@ class Rewriter:
             union |= self.axes[arg]
         values = node_range(op, attrs, tuple([self.ranges[a] for a in ordered]))
         return self._append(
-            op, ordered, attrs, (union & keep) | add, values, _mix(_seed(op, attrs), [keys[a] for a in ordered])
+            op,
+            ordered,
+            attrs,
+            (union & keep) | add,
+            values,
+            _mix(_seed(op, attrs), [keys[a] for a in ordered]),
         )
 
     def _append(self, op: str, args: Args, attrs: Attrs, axes: AxisSet, values: Range, key: int) -> int:
@@ -174,21 +181,18 @@ def _number(nodes: list[Node], output: int, order: dict[int, int]) -> None:
             stack.pop()
 
 
-def _leaf_keys(graph: Graph, live: tuple[int, ...]) -> dict[int, int]:
-    """A key for each leaf: parameters by axes, start and rank, so that their names do not matter."""
-    declared: dict[tuple[str, object], tuple[object, ...]] = {}
-    declared |= {("param", p.name): (p.axes, p.init, p.learnable) for p in graph.params}
-    ranks: dict[tuple[object, ...], int] = {}
-    result: dict[int, int] = {}
-    for index in live:
-        node = graph.nodes[index]
-        if node.op == "param":
-            what = declared["param", node.attrs[0][1]]
-            ranks[what] = rank = ranks.get(what, -1) + 1
-            result[index] = _digest_leaf(node.op, (*what, rank))
-        elif not node.args and node.attrs and node.op in ("input", "state", "hyper"):
-            result[index] = _digest_leaf(node.op, (node.attrs[0][1],))
-    return result
+@lru_cache(maxsize=1024)
+def _declared(
+    domain: str, params: tuple[Param, ...], states: tuple[State, ...], hypers: tuple[Hyper, ...]
+) -> dict[Attrs, tuple[AxisSet, tuple[object, ...]]]:
+    """Axes and what identifies it, for every leaf that is no constant, by its attributes (its name)."""
+    leaves: dict[str, tuple[AxisSet, tuple[object, ...]]] = {
+        name: (axes, (name,)) for name, axes in get_domain(domain).inputs.items()
+    }
+    leaves |= {p.name: (p.axes, (p.axes, p.init, p.learnable)) for p in params}
+    leaves |= {s.name: (s.axes, (s.name,)) for s in states}
+    leaves |= {h.name: (ax.NONE, (h.name,)) for h in hypers}
+    return {(("name", name),): what for name, what in leaves.items()}
 
 
 @lru_cache(maxsize=4096)
@@ -204,30 +208,41 @@ def rewrite(
 ) -> Rewritten:
     """Walk the live nodes once, applying rules and sharing equal nodes."""
     rewriter = Rewriter(rules, constants_as_slots)
-    nodes, axes = graph.nodes, graph.axes
-    live = live_nodes(nodes, [index for _, index in graph.outputs])
-    leaves = _leaf_keys(graph, live)
+    declared = _declared(graph.domain, graph.params, graph.states, graph.hypers)
+    ranks: dict[tuple[object, ...], int] = {}
+    nodes = graph.nodes
     place: dict[int, int] = {}
-    for index in live:
-        node = nodes[index]
-        if index in leaves:
-            place[index] = rewriter.leaf(node, axes[index], leaves[index])
-        elif node.op == "const":
-            place[index] = rewriter.const(float(node.attrs[0][1]))
+    for index in live_nodes(nodes, [index for _, index in graph.outputs]):
+        op, args, attrs = nodes[index]
+        if args or op not in _LEAVES:
+            place[index] = rewriter.emit(op, tuple([place[a] for a in args]), attrs)
+        elif op == "const":
+            place[index] = rewriter.const(float(attrs[0][1]))
         else:
-            place[index] = rewriter.emit(node.op, tuple([place[a] for a in node.args]), node.attrs)
+            axes, what = declared[attrs]
+            if op == "param":  # by axes, start and rank, so that names do not matter
+                ranks[what] = rank = ranks.get(what, -1) + 1
+                what = (*what, rank)
+            place[index] = rewriter.leaf(nodes[index], axes, _digest_leaf(op, what))
     return Rewritten(graph, rewriter, tuple((name, place[index]) for name, index in graph.outputs))
 
 
 def remove_dead_code(graph: Graph) -> Graph:
     """Only the nodes, parameters and hyper-parameters that the outputs depend on."""
     place = {old: new for new, old in enumerate(graph.live)}
-    nodes = tuple(graph.nodes[i]._replace(args=tuple(place[a] for a in graph.nodes[i].args)) for i in graph.live)
+    nodes = tuple(
+        graph.nodes[i]._replace(args=tuple(place[a] for a in graph.nodes[i].args)) for i in graph.live
+    )
     names = {(n.op, n.attrs[0][1]) for n in nodes if n.op in ("param", "hyper")}
     return Graph(
-        graph.domain, nodes, tuple((name, place[index]) for name, index in graph.outputs),
-        tuple(p for p in graph.params if ("param", p.name) in names), graph.states,
-        tuple(h for h in graph.hypers if ("hyper", h.name) in names), graph.groups, graph.affine,
+        graph.domain,
+        nodes,
+        tuple((name, place[index]) for name, index in graph.outputs),
+        tuple(p for p in graph.params if ("param", p.name) in names),
+        graph.states,
+        tuple(h for h in graph.hypers if ("hyper", h.name) in names),
+        graph.groups,
+        graph.affine,
     )
 
 

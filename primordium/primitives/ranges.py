@@ -56,7 +56,9 @@ def _div(a: Range, b: Range) -> Range:
         if any(math.isinf(y) for y in b):
             corners.append(0.0)
         if any(math.isinf(x) for x in a):
-            corners += [math.copysign(math.inf, x) * math.copysign(1.0, y) for x in a if math.isinf(x) for y in b]
+            corners += [
+                math.copysign(math.inf, x) * math.copysign(1.0, y) for x in a if math.isinf(x) for y in b
+            ]
         return min(corners), max(corners)
     if b[0] >= 0.0 and a[0] >= 0.0:
         return 0.0, math.inf
@@ -70,21 +72,26 @@ def _safe_div(a: Range, b: Range) -> Range:
 
 
 _BINARY: dict[str, Callable[[Range, Range], Range]] = {
-    "add": _add, "sub": _sub, "mul": _mul, "max": _max, "min": _min,
+    "add": _add,
+    "sub": _sub,
+    "mul": _mul,
+    "max": _max,
+    "min": _min,
 }
 
 
 @cache
-def _point(op: str, attrs: Attrs, value: float) -> float:
+def _point(op: str, attrs: Attrs, value: float, otherwise: float) -> float:
     result = evaluate(op, attrs, value)
-    return result if result == result else math.inf
+    return result if result == result else otherwise
 
 
 def _unary(op: str, attrs: Attrs, a: Range) -> Range:
-    algebra = PRIMITIVES[op].algebra
-    if algebra.monotone:
-        ends = _point(op, attrs, a[0]), _point(op, attrs, a[1])
-        return (ends[0], ends[1]) if algebra.monotone > 0 else (ends[1], ends[0])
+    primitive = PRIMITIVES[op]
+    algebra = primitive.algebra
+    if algebra.monotone and primitive.kind == "elementwise":
+        low, high = a if algebra.monotone > 0 else (a[1], a[0])
+        return _point(op, attrs, low, -math.inf), _point(op, attrs, high, math.inf)
     return algebra.bounds
 
 
@@ -98,8 +105,10 @@ def node_range(op: str, attrs: Attrs, args: tuple[Range, ...]) -> Range:
             return _square(a)
         if op == "abs":
             return _magnitude(a)
-        if op in ("mean", "running", "detach", "amax", "amin"):
+        if op in ("mean", "detach", "amax", "amin"):
             return a
+        if op == "running":
+            return _running(attrs, a)
         if PRIMITIVES[op].kind == "statistic":
             return _statistic(op, attrs, a)
         return _unary(op, attrs, a)
@@ -129,6 +138,17 @@ def _statistic(op: str, attrs: Attrs, a: Range) -> Range:
     if op == "var":
         return 0.0, half * half
     return math.sqrt(eps), math.sqrt(half * half + eps)
+
+
+def _running(attrs: Attrs, a: Range) -> Range:
+    """In training the statistic, in evaluation an average of its start and of corrected statistics."""
+    given = dict(attrs)
+    init = float(given["init"])
+    if not 0.0 <= float(given["decay"]) <= 1.0:
+        return ALL
+    if given["correction"]:
+        a = (-math.inf if a[0] < 0.0 else 0.0), (math.inf if a[1] > 0.0 else 0.0)
+    return min(a[0], init), max(a[1], init)
 
 
 def graph_ranges(graph: Graph) -> dict[int, Range]:

@@ -26,10 +26,13 @@ EXACT: Attrs = (("eps", 0.0),)
 
 def fold_constants(r: Rewriter, op: str, args: Args, attrs: Attrs) -> int | None:
     """An elementwise node of constants is a constant, where it is finite."""
-    values = [r.constants.get(a) for a in args]
-    if any(v is None for v in values):
-        return None
-    result = evaluate(op, attrs, *(v for v in values if v is not None))
+    values = []
+    for arg in args:
+        value = r.constants.get(arg)
+        if value is None:
+            return None
+        values.append(value)
+    result = evaluate(op, attrs, *values)
     return r.const(result) if float("-inf") < result < float("inf") else None
 
 

@@ -9,13 +9,16 @@ short list of allowed forms: nothing is ever run.
 """
 
 import ast
+import keyword
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 from primordium.errors import GraphError
 from primordium.primitives import axes as ax
+from primordium.primitives.axes import AxisSet
 from primordium.primitives.builder import Builder, Value
-from primordium.primitives.graph import GROUPS, Graph, Hyper, Node, Param, State
+from primordium.primitives.graph import GROUPS, Graph, Hyper, Node, Param, State, declared_names
 from primordium.primitives.primitive import PRIMITIVES, AttrValue
 
 _INFIX = {"add": ("+", 1), "sub": ("-", 1), "mul": ("*", 2), "div": ("/", 2)}
@@ -26,6 +29,7 @@ _PARAM = re.compile(r"(fixed\s+)?(\w+)\s*:\s*(\w+|\{[\w,]*\})\s*=\s*(\S+)")
 _STATE = re.compile(r"state\s+(\w+)\s*:\s*(\w+|\{[\w,]*\})\s*=\s*(\S+)")
 _HYPER = re.compile(r"hyper\s+(\w+)\s*=\s*(\S+)")
 _MAX_LENGTH = 200_000
+_MAX_DEPTH = 50  # Python's parser takes 200 nested parentheses
 
 
 def number(value: float) -> str:
@@ -43,14 +47,18 @@ def to_text(graph: Graph) -> str:
     for index in graph.live:
         for arg in graph.nodes[index].args:
             uses[arg] = uses.get(arg, 0) + 1
+    for _, index in graph.outputs:
+        uses[index] = uses.get(index, 0) + 1
     printer = _Printer(graph)
     statements = []
-    outputs = {index for _, index in graph.outputs}
+    depth: dict[int, int] = {}
     for index in graph.live:
         node = graph.nodes[index]
+        depth[index] = 1 + max((depth[arg] for arg in node.args), default=-1)
         leaf = PRIMITIVES[node.op].kind == "leaf"
-        if not leaf and (uses.get(index, 0) > 1 or (uses.get(index, 0) and index in outputs)):
+        if not leaf and (uses[index] > 1 or depth[index] == _MAX_DEPTH):
             statements.append(f"{printer.bind(index)} = {printer.body(node)[0]}")
+            depth[index] = 0
     main = next(iter(graph.spec.outputs))
     for name, index in graph.outputs:
         if name != main:
@@ -60,32 +68,40 @@ def to_text(graph: Graph) -> str:
 
 
 def formula(graph: Graph) -> str:
-    """The statements alone: what a table of methods shows."""
-    return to_text(graph).split(": ", 1)[1] if not graph.params else to_text(graph).split("): ", 1)[1]
+    """The main output alone, without header or trailing affine: what a table of methods shows."""
+    shown = replace(graph, outputs=((next(iter(graph.spec.outputs)), graph.output),))
+    return to_text(shown).removeprefix(f"{header(shown)}: ")
 
 
 def header(graph: Graph) -> str:
     """Domain, options and live declarations."""
-    used = {str(graph.nodes[i].attrs[0][1]) for i in graph.live if graph.nodes[i].op in ("param", "state", "hyper")}
+    used = {
+        str(graph.nodes[i].attrs[0][1])
+        for i in graph.live
+        if graph.nodes[i].op in ("param", "state", "hyper")
+    }
     options = [f"groups={graph.groups}"] if graph.groups != GROUPS else []
     options += ["affine"] if graph.affine else []
     items = [
-        f"{'' if p.learnable else 'fixed '}{p.name}: {ax.show(p.axes).strip('{}').replace(',', '') or '{}'} = {number(p.init)}"
+        f"{'' if p.learnable else 'fixed '}{p.name}: {_letters(p.axes)} = {number(p.init)}"
         for p in graph.params
         if p.name in used
     ]
-    items += [f"state {s.name}: {ax.show(s.axes).strip('{}').replace(',', '') or '{}'} = {number(s.init)}" for s in graph.states]
+    items += [f"state {s.name}: {_letters(s.axes)} = {number(s.init)}" for s in graph.states]
     items += [f"hyper {h.name} = {number(h.default)}" for h in graph.hypers if h.name in used]
     text = graph.domain + (f"[{', '.join(options)}]" if options else "")
     return text + (f"({', '.join(items)})" if items else "")
+
+
+def _letters(axes: AxisSet) -> str:
+    return ax.show(axes).strip("{}").replace(",", "") or "{}"
 
 
 class _Printer:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.names: dict[int, str] = {}
-        declared = {item.name for item in (*graph.params, *graph.states, *graph.hypers)}
-        self.taken = declared | set(graph.spec.inputs) | {name for name, _ in graph.outputs}
+        self.taken = {*declared_names(graph), *graph.spec.inputs, *(name for name, _ in graph.outputs)}
 
     def bind(self, index: int) -> str:
         count = len(self.names) + 1
@@ -135,7 +151,7 @@ def _attr_text(value: AttrValue) -> str:
         return str(value)
     if isinstance(value, float):
         return number(value)
-    return value if value.isidentifier() else repr(value)
+    return value if value.isidentifier() and not keyword.iskeyword(value) else repr(value)
 
 
 # ---- parsing ------------------------------------------------------------------------------------------
@@ -152,7 +168,8 @@ def parse(text: str) -> Graph:
     found = _HEADER.fullmatch(text)
     if found is None:
         raise GraphError(
-            f"cannot read {text[:60]!r}; a graph reads like 'layer(v1: C = 1): x * sigmoid(v1 * x) / std(x, over=group)'"
+            f"cannot read {text[:60]!r}; a graph reads like "
+            "'layer(v1: C = 1): x * sigmoid(v1 * x) / std(x, over=group)'"
         )
     domain, options, declarations, body = found.groups()
     groups, affine = _options(options or "")
@@ -195,8 +212,8 @@ def _declaration(builder: Builder, item: str) -> tuple[Value, str]:
         param = Param(match[2], ax.axis_set(match[3]), _float(match[4], item), not match[1])
         return builder.param(param), match[2]
     raise GraphError(
-        f"cannot read the declaration {item!r}; it reads like 'v1: C = 1', 'fixed k: {{}} = 2', 'state m: LRK = 0' "
-        "or 'hyper lr = 0.1'"
+        f"cannot read the declaration {item!r}; it reads like "
+        "'v1: C = 1', 'fixed k: {} = 2', 'state m: LRK = 0' or 'hyper lr = 0.1'"
     )
 
 
@@ -233,26 +250,35 @@ class _Reader:
     def _parse(self, statement: str) -> tuple[str | None, ast.expr]:
         try:
             module = ast.parse(statement)
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        except (RecursionError, MemoryError):
+            raise GraphError(f"{statement[:80]!r} is nested too deeply; bind its parts to names") from None
+        except (SyntaxError, ValueError) as error:
             raise GraphError(f"cannot read {statement[:80]!r}: {error}") from None
         if len(module.body) == 1:
             node = module.body[0]
             if isinstance(node, ast.Expr):
                 return None, node.value
-            if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+            if (
+                isinstance(node, ast.Assign)
+                and len(node.targets) == 1
+                and isinstance(node.targets[0], ast.Name)
+            ):
                 return node.targets[0].id, node.value
         raise GraphError(f"{statement[:80]!r} is no expression and binds no name")
 
     def _value(self, tree: ast.expr) -> Value:
         try:
-            reader: Callable[[ast.expr], Value] = getattr(self, f"_{type(tree).__name__.lower()}", self._refuse)
+            reader: Callable[[ast.expr], Value] = getattr(
+                self, f"_{type(tree).__name__.lower()}", self._refuse
+            )
             return reader(tree)
         except RecursionError:
             raise GraphError("the expression is nested too deeply; bind its parts to names") from None
 
     def _refuse(self, tree: ast.expr) -> Value:
         raise GraphError(
-            f"{ast.unparse(tree)!r} cannot stand in a graph; use numbers, names, + - * / and primitives such as sigmoid(x)"
+            f"{ast.unparse(tree)!r} cannot stand in a graph; "
+            "use numbers, names, + - * / and primitives such as sigmoid(x)"
         )
 
     def _constant(self, tree: ast.Constant) -> Value:
@@ -260,7 +286,9 @@ class _Reader:
 
     def _name(self, tree: ast.Name) -> Value:
         if tree.id not in self.names:
-            raise GraphError(f"unknown name {tree.id!r}; declare it in the header, as in 'layer({tree.id}: C = 1): ...'")
+            raise GraphError(
+                f"unknown name {tree.id!r}; declare it in the header, as in 'layer({tree.id}: C = 1): ...'"
+            )
         return self.names[tree.id]
 
     def _binop(self, tree: ast.BinOp) -> Value:
@@ -281,17 +309,21 @@ class _Reader:
         if not isinstance(tree.func, ast.Name):
             return self._refuse(tree)
         attrs: dict[str, AttrValue] = {}
-        for keyword in tree.keywords:
-            if keyword.arg is None:
+        for setting in tree.keywords:
+            if setting.arg is None:
                 return self._refuse(tree)
-            attrs[keyword.arg] = _attr_value(keyword.value)
+            attrs[setting.arg] = _attr_value(setting.value)
         return self.builder.apply(tree.func.id, *(self._value(a) for a in tree.args), **attrs)
 
 
 def _attr_value(tree: ast.expr) -> AttrValue:
     if isinstance(tree, ast.Name):
         return tree.id
-    if isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.USub) and isinstance(tree.operand, ast.Constant):
+    if (
+        isinstance(tree, ast.UnaryOp)
+        and isinstance(tree.op, ast.USub)
+        and isinstance(tree.operand, ast.Constant)
+    ):
         value = tree.operand.value
         if isinstance(value, int | float):
             return -value
