@@ -8,7 +8,7 @@ A value that lacks the axis is taken as broadcast along it.
 
 from typing import Any
 
-from primordium.primitives.axes import show, axis_set
+from primordium.primitives.axes import axis_set, show
 from primordium.primitives.primitive import PRIMITIVES, Primitive
 
 
@@ -18,13 +18,23 @@ def _tangent_or_zero(o: Any, value: Any, tangent: Any) -> Any:
 
 PRIMITIVES.add(
     Primitive(
-        "index", 0, "along", "position along the axis, from 0", attrs={"axis": "C"}, sympy="index_{axis}",
-        vjp=lambda o, y, g, *, axis: (), jvp=lambda o, y, args, tangents, *, axis: None,
+        "index",
+        0,
+        "along",
+        "position along the axis, from 0",
+        attrs={"axis": "C"},
+        sympy="index_{axis}",
+        vjp=lambda o, y, g, *, axis: (),
+        jvp=lambda o, y, args, tangents, *, axis: None,
     )
 )
 PRIMITIVES.add(
     Primitive(
-        "cumsum", 1, "along", "running sum along the axis", attrs={"axis": "C", "reverse": False},
+        "cumsum",
+        1,
+        "along",
+        "running sum along the axis",
+        attrs={"axis": "C", "reverse": False},
         sympy="cumsum_{axis}({0})",
         vjp=lambda o, y, g, x, *, axis, reverse: (o.cumsum(g, axis=axis, reverse=not reverse),),
         jvp=lambda o, y, args, tangents, *, axis, reverse: o.cumsum(tangents[0], axis=axis, reverse=reverse),
@@ -32,32 +42,54 @@ PRIMITIVES.add(
 )
 PRIMITIVES.add(
     Primitive(
-        "argsort", 1, "along", "positions that sort the value, ties in order of position; no gradient",
-        attrs={"axis": "C", "descending": True}, sympy="argsort_{axis}({0})",
+        "argsort",
+        1,
+        "along",
+        "positions that sort the value, ties in order of position; no gradient",
+        attrs={"axis": "C", "descending": True},
+        sympy="argsort_{axis}({0})",
         vjp=lambda o, y, g, x, *, axis, descending: (None,),
         jvp=lambda o, y, args, tangents, *, axis, descending: None,
     )
 )
 PRIMITIVES.add(
     Primitive(
-        "cumargmax", 1, "along", "position of the largest value so far, the first at ties; no gradient",
-        attrs={"axis": "C"}, sympy="cumargmax_{axis}({0})",
-        vjp=lambda o, y, g, x, *, axis: (None,), jvp=lambda o, y, args, tangents, *, axis: None,
+        "cumargmax",
+        1,
+        "along",
+        "position of the largest value so far, the first at ties; no gradient",
+        attrs={"axis": "C"},
+        sympy="cumargmax_{axis}({0})",
+        vjp=lambda o, y, g, x, *, axis: (None,),
+        jvp=lambda o, y, args, tangents, *, axis: None,
     )
 )
 PRIMITIVES.add(
     Primitive(
-        "gather", 2, "along", "the value at the given positions", attrs={"axis": "C"}, sympy="{0}[{1}]",
+        "gather",
+        2,
+        "along",
+        "the value at the given positions",
+        attrs={"axis": "C"},
+        sympy="gather_{axis}({0}, {1})",
         vjp=lambda o, y, g, x, at, *, axis: (o.scatter(g, at, axis=axis), None),
-        jvp=lambda o, y, args, tangents, *, axis: None if tangents[0] is None else o.gather(tangents[0], args[1], axis=axis),
+        jvp=lambda o, y, args, tangents, *, axis: (
+            None if tangents[0] is None else o.gather(tangents[0], args[1], axis=axis)
+        ),
     )
 )
 PRIMITIVES.add(
     Primitive(
-        "scatter", 2, "along", "adds each value into its given position, 0 elsewhere", attrs={"axis": "C"},
+        "scatter",
+        2,
+        "along",
+        "adds each value into its given position, 0 elsewhere",
+        attrs={"axis": "C"},
         sympy="scatter_{axis}({0}, {1})",
         vjp=lambda o, y, g, x, at, *, axis: (o.gather(g, at, axis=axis), None),
-        jvp=lambda o, y, args, tangents, *, axis: None if tangents[0] is None else o.scatter(tangents[0], args[1], axis=axis),
+        jvp=lambda o, y, args, tangents, *, axis: (
+            None if tangents[0] is None else o.scatter(tangents[0], args[1], axis=axis)
+        ),
     )
 )
 
@@ -76,13 +108,24 @@ def _top(o: Any, x: Any, *, axis: str, k: int) -> Any:
 
 
 PRIMITIVES.add(
-    Primitive("sort", 1, "derived", "sorted along the axis", attrs={"axis": "C", "descending": True}, derive=_sort)
+    Primitive(
+        "sort", 1, "derived", "sorted along the axis", attrs={"axis": "C", "descending": True}, derive=_sort
+    )
 )
 PRIMITIVES.add(
-    Primitive("cummax", 1, "derived", "largest value so far along the axis", attrs={"axis": "C"}, derive=_cummax)
+    Primitive(
+        "cummax", 1, "derived", "largest value so far along the axis", attrs={"axis": "C"}, derive=_cummax
+    )
 )
 PRIMITIVES.add(
-    Primitive("top", 1, "derived", "the k largest along the axis, 0 elsewhere", attrs={"axis": "C", "k": 1}, derive=_top)
+    Primitive(
+        "top",
+        1,
+        "derived",
+        "the k largest along the axis, 0 elsewhere",
+        attrs={"axis": "C", "k": 1},
+        derive=_top,
+    )
 )
 
 

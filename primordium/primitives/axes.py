@@ -50,7 +50,9 @@ def axis_set(names: str) -> AxisSet:
         elif letter in BIT:
             result |= BIT[letter]
         else:
-            raise GraphError(f"unknown axis {letter!r} in {names!r}; the axes are {', '.join(ATOMS)} and C (= G×c)")
+            raise GraphError(
+                f"unknown axis {letter!r} in {names!r}; the axes are {', '.join(ATOMS)} and C (= G×c)"
+            )
     return result
 
 

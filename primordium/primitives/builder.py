@@ -13,8 +13,18 @@ from primordium.errors import GraphError
 from primordium.primitives import axes as ax
 from primordium.primitives.axes import AxisSet
 from primordium.primitives.domain import get_domain
-from primordium.primitives.graph import GROUPS, Graph, Hyper, Node, Param, State, check, check_statistic, node_axes
-from primordium.primitives.primitive import PRIMITIVES, Attrs, AttrValue
+from primordium.primitives.graph import (
+    GROUPS,
+    Graph,
+    Hyper,
+    Node,
+    Param,
+    State,
+    check,
+    check_statistic,
+    node_axes,
+)
+from primordium.primitives.primitive import PRIMITIVES, Attrs, AttrValue, is_finite
 
 
 class Value:
@@ -55,6 +65,17 @@ class Value:
 
     def __rtruediv__(self, other: Operand) -> Value:
         return self.builder.apply("div", other, self, eps=0.0)
+
+    def __pow__(self, exponent: Operand) -> Value:
+        """The ordinary power for a whole number, the signed power s(x)·|x|^n otherwise."""
+        if not isinstance(exponent, Value) and exponent in (2, 3):
+            return self.builder.apply("square" if exponent == 2 else "cube", self)
+        even = not isinstance(exponent, Value) and exponent % 2 == 0
+        base = self.builder.apply("abs", self) if even else self
+        return self.builder.apply("pow", base, exponent, eps=0.0)
+
+    def __rpow__(self, base: Operand) -> Value:
+        return self.builder.apply("pow", base, self, eps=0.0)
 
     def __neg__(self) -> Value:
         return self.builder.apply("neg", self)
@@ -146,7 +167,7 @@ class Builder:
         Raises:
             GraphError: it is not finite.
         """
-        if not float("-inf") < value < float("inf"):
+        if not is_finite(value):
             raise GraphError(f"constant {value!r} is not finite")
         return self._leaf("const", "value", float(value), ax.NONE)
 
@@ -167,6 +188,8 @@ class Builder:
             GraphError: unknown primitive, wrong number of arguments, bad attribute.
         """
         primitive = PRIMITIVES[op]
+        if primitive.kind == "leaf":
+            raise GraphError(f"{op!r} is no operation; leaves are declared and then stand by their names")
         if len(operands) != primitive.arity:
             raise GraphError(f"{op!r} takes {primitive.arity} arguments, {len(operands)} given")
         return self.emit(op, tuple(self.lift(o).index for o in operands), primitive.complete(attrs))
@@ -195,8 +218,14 @@ class Builder:
         """The checked graph with these outputs."""
         named = tuple(sorted((name, self.lift(value).index) for name, value in outputs.items()))
         graph = Graph(
-            self.domain.name, tuple(self.nodes), named, tuple(self.params), tuple(self.states),
-            tuple(self.hypers), self.groups, affine,
+            self.domain.name,
+            tuple(self.nodes),
+            named,
+            tuple(self.params),
+            tuple(self.states),
+            tuple(self.hypers),
+            self.groups,
+            affine,
         )
         return check(graph)
 
@@ -214,23 +243,32 @@ class HyperNames:
             raise GraphError(f"no hyper-parameter {name!r}; declared: {', '.join(self._values)}") from None
 
 
-ParamSpec: TypeAlias = float | Param | Sequence[float]
+ParamSpec: TypeAlias = float | Param | Sequence[float | Param]
 
 
 def declare(builder: Builder, name: str, spec: ParamSpec) -> Value | tuple[Value, ...]:
-    """A parameter from its short form: a number (domain's axes), a ``Param``, or a sequence (a tuple of them)."""
-    if isinstance(spec, Param):
-        return builder.param(spec._replace(name=name))
-    if isinstance(spec, int | float):
-        return builder.param(Param(name, builder.domain.param_axes, float(spec)))
+    """A parameter from its short form: a number (domain's axes), a ``Param``, or a sequence of either."""
+    if isinstance(spec, Param | int | float):
+        return _declare_one(builder, name, spec)
+    return tuple(_declare_one(builder, f"{name}_{i}", item) for i, item in enumerate(spec))
+
+
+def _declare_one(builder: Builder, name: str, spec: float | Param) -> Value:
     axes = builder.domain.param_axes
-    return tuple(builder.param(Param(f"{name}_{i}", axes, float(init))) for i, init in enumerate(spec))
+    return builder.param(
+        spec._replace(name=name) if isinstance(spec, Param) else Param(name, axes, float(spec))
+    )
 
 
 def trace(
-    function: Callable[..., Any], domain: str, *, params: Mapping[str, ParamSpec] | None = None,
-    states: Mapping[str, State | float] | None = None, hypers: Mapping[str, float] | None = None,
-    groups: int = GROUPS, affine: bool = False,
+    function: Callable[..., Any],
+    domain: str,
+    *,
+    params: Mapping[str, ParamSpec] | None = None,
+    states: Mapping[str, State | float] | None = None,
+    hypers: Mapping[str, float] | None = None,
+    groups: int = GROUPS,
+    affine: bool = False,
 ) -> Graph:
     """Trace a Python function of the domain's inputs into a graph.
 
@@ -252,15 +290,23 @@ def trace(
     main = next(iter(builder.domain.inputs))
     code = function.__code__
     wanted = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    available: dict[str, Any] = {name: builder.input(name) for name in builder.domain.inputs if name in wanted}
+    available: dict[str, Any] = {
+        name: builder.input(name) for name in builder.domain.inputs if name in wanted
+    }
     available |= {name: declare(builder, name, spec) for name, spec in (params or {}).items()}
     for name, state in (states or {}).items():
-        full = state._replace(name=name) if isinstance(state, State) else State(name, builder.domain.inputs[main], state)
+        full = (
+            state._replace(name=name)
+            if isinstance(state, State)
+            else State(name, builder.domain.inputs[main], state)
+        )
         available[name] = builder.state(full)
     available |= {"o": builder.ops, "h": HyperNames(builder, hypers or {})}
     for name in wanted:
         if name not in available:
-            raise GraphError(f"{function.__name__} takes {name!r}, which is no input, parameter, state, 'o' or 'h'")
+            raise GraphError(
+                f"{function.__name__} takes {name!r}, which is no input, parameter, state, 'o' or 'h'"
+            )
     result = function(**{name: available[name] for name in wanted})
     outputs = result if isinstance(result, Mapping) else {next(iter(builder.domain.outputs)): result}
     return builder.finish(outputs, affine=affine)

@@ -23,8 +23,14 @@ def gradient_domain(domain: Domain) -> Domain:
     """The domain of a graph's gradient: its inputs and the cotangent ``dy`` of its main output."""
     main, axes = next(iter(domain.outputs.items()))
     return Domain(
-        domain.name, domain.axes, {**domain.inputs, f"d{main}": axes}, domain.outputs, domain.optional,
-        domain.param_axes, domain.index_sets or ("of a gradient",), domain.states,
+        domain.name,
+        domain.axes,
+        {**domain.inputs, f"d{main}": axes},
+        domain.outputs,
+        domain.optional,
+        domain.param_axes,
+        domain.index_sets or ("of a gradient",),
+        domain.states,
     )
 
 
@@ -50,10 +56,14 @@ def differentiate(view: Graph, wrt: Iterable[str] = ("x",)) -> Graph:
         node = view.nodes[index]
         primitive = PRIMITIVES[node.op]
         if primitive.kind in ("derived", "opaque") or node.op == "running":
-            raise GraphError(f"node {index} ({node.op}) has no derivative rule; differentiate a plain view of the graph")
+            raise GraphError(
+                f"node {index} ({node.op}) has no derivative rule; differentiate a plain view of the graph"
+            )
         leaf = primitive.kind == "leaf"
         values[index] = (
-            builder.copy_leaf(view, node) if leaf else builder.emit(node.op, tuple(values[a].index for a in node.args), node.attrs)
+            builder.copy_leaf(view, node)
+            if leaf
+            else builder.emit(node.op, tuple(values[a].index for a in node.args), node.attrs)
         )
     adjoints: dict[int, Value] = {view.output: _sum_to(builder, builder.input(f"d{main}"), view, view.output)}
     for index in reversed(live):
@@ -63,14 +73,18 @@ def differentiate(view: Graph, wrt: Iterable[str] = ("x",)) -> Graph:
     return _finish(builder, view, outputs)
 
 
-def _push(builder: Builder, view: Graph, index: int, values: dict[int, Value], adjoints: dict[int, Value]) -> None:
+def _push(
+    builder: Builder, view: Graph, index: int, values: dict[int, Value], adjoints: dict[int, Value]
+) -> None:
     """Hand a node's adjoint on to its arguments."""
     node = view.nodes[index]
     primitive, attrs = PRIMITIVES[node.op], dict(node.attrs)
     args, y, g = [values[a] for a in node.args], values[index], adjoints[index]
     contributions: list[Operand | None]
     if primitive.kind == "elementwise":
-        contributions = [None if p is None else _scaled(g, p(builder.ops, y, *args, **attrs)) for p in primitive.partials]
+        contributions = [
+            None if p is None else _scaled(g, p(builder.ops, y, *args, **attrs)) for p in primitive.partials
+        ]
     elif node.op == "surrogate":
         contributions = [None, g]
     elif node.op == "detach":
@@ -93,7 +107,9 @@ def _push(builder: Builder, view: Graph, index: int, values: dict[int, Value], a
         adjoints[arg] = adjoints[arg] + part if arg in adjoints else part
 
 
-def _through_derived(builder: Builder, index: int, view: Graph, values: dict[int, Value], g: Value) -> Operand:
+def _through_derived(
+    builder: Builder, index: int, view: Graph, values: dict[int, Value], g: Value
+) -> Operand:
     """Gradient of a statistic whose argument has none of its axes."""
     node = view.nodes[index]
     x = values[node.args[0]]
@@ -128,17 +144,23 @@ def _gradient_of(builder: Builder, view: Graph, name: str, adjoints: dict[int, V
     declared = {*view.spec.inputs, *(p.name for p in view.params), *(s.name for s in view.states)}
     if name not in declared:
         raise GraphError(f"no input, parameter or state {name!r}; there are {', '.join(sorted(declared))}")
+    total: Value | None = None
     for index, node in enumerate(view.nodes):
         if node.op in ("input", "param", "state") and node.attrs[0][1] == name and index in adjoints:
-            return adjoints[index]
-    return builder.const(0.0)
+            total = adjoints[index] if total is None else total + adjoints[index]
+    return builder.const(0.0) if total is None else total
 
 
 def _finish(builder: Builder, view: Graph, outputs: dict[str, Value]) -> Graph:
     named = tuple(sorted((name, value.index) for name, value in outputs.items()))
     graph = Graph(
-        view.domain, tuple(builder.nodes), named, tuple(builder.params), tuple(builder.states),
-        tuple(builder.hypers), view.groups,
+        view.domain,
+        tuple(builder.nodes),
+        named,
+        tuple(builder.params),
+        tuple(builder.states),
+        tuple(builder.hypers),
+        view.groups,
     )
     # The cotangent is an input that the plain domain does not have.
     graph.__dict__["spec"] = builder.domain

@@ -72,22 +72,44 @@ ACTIVATION = add_domain(
 )
 LAYER = add_domain(
     Domain(
-        "layer", ("B", "G", "c", "S"), {"x": _TENSOR}, {"y": _TENSOR}, optional={"no_act": _TENSOR},
-        param_axes=ax.C, index_sets=("batch", "instance", "layer", "group", "channel"),
+        "layer",
+        ("B", "G", "c", "S"),
+        {"x": _TENSOR},
+        {"y": _TENSOR},
+        optional={"no_act": _TENSOR},
+        param_axes=ax.C,
+        index_sets=("batch", "instance", "layer", "group", "channel"),
     )
 )
+ROLES = ("hidden", "embedding", "head", "norm", "bias")
+"""What a tensor is for; an update rule asks with the inputs ``is_hidden``, ..., which are 1 or 0 a tensor."""
+
 UPDATE_RULE = add_domain(
     Domain(
-        "update_rule", ("P", "L", "R", "K"),
-        {"w": ax.P | _WEIGHT, "g": ax.P | _WEIGHT, "t": ax.NONE, "ndim": ax.P},
-        {"w": ax.P | _WEIGHT}, optional={"eval_w": ax.P | _WEIGHT}, param_axes=ax.NONE,
-        index_sets=("row", "column", "tensor", "global"), states=True,
+        "update_rule",
+        ("P", "L", "R", "K"),
+        {
+            "w": ax.P | _WEIGHT,
+            "g": ax.P | _WEIGHT,
+            "t": ax.NONE,
+            "ndim": ax.P,
+            **{f"is_{role}": ax.P for role in ROLES},
+        },
+        {"w": ax.P | _WEIGHT},
+        optional={"eval_w": ax.P | _WEIGHT},
+        param_axes=ax.NONE,
+        index_sets=("row", "column", "tensor", "global"),
+        states=True,
     )
 )
 SCHEDULE = add_domain(Domain("schedule", (), {"t": ax.NONE, "total": ax.NONE}, {"y": ax.NONE}))
 ATTENTION_NORMALIZER = add_domain(
     Domain(
-        "attention_normalizer", ("B", "H", "Q", "K"), {"x": ax.B | ax.H | ax.Q | ax.K},
-        {"y": ax.B | ax.H | ax.Q | ax.K}, param_axes=ax.H, index_sets=("keys",),
+        "attention_normalizer",
+        ("B", "H", "Q", "K"),
+        {"x": ax.B | ax.H | ax.Q | ax.K, "mask": ax.B | ax.H | ax.Q | ax.K},
+        {"y": ax.B | ax.H | ax.Q | ax.K},
+        param_axes=ax.H,
+        index_sets=("keys",),
     )
 )

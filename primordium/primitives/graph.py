@@ -4,6 +4,7 @@ Nodes are stored in topological order, each argument an earlier node's index, so
 A genome keeps its dead nodes (raw material for mutation); passes and back ends look at the live ones.
 """
 
+import keyword
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,7 +14,7 @@ from primordium.errors import GraphError
 from primordium.primitives import axes as ax
 from primordium.primitives.axes import AxisSet
 from primordium.primitives.domain import Domain, get_domain
-from primordium.primitives.primitive import PRIMITIVES, Attrs, AttrValue
+from primordium.primitives.primitive import PRIMITIVES, Attrs, AttrValue, is_finite
 
 GROUPS = 32
 
@@ -113,14 +114,14 @@ class Graph:
 
 def live_nodes(nodes: tuple[Node, ...], outputs: Iterable[int]) -> tuple[int, ...]:
     """Indices of the nodes that the outputs depend on, ascending."""
-    needed = set(outputs)
-    stack = list(needed)
-    while stack:
-        for arg in nodes[stack.pop()].args:
-            if arg not in needed:
-                needed.add(arg)
-                stack.append(arg)
-    return tuple(sorted(needed))
+    needed = [False] * len(nodes)
+    for index in outputs:
+        needed[index] = True
+    for index in range(len(nodes) - 1, -1, -1):
+        if needed[index]:
+            for arg in nodes[index].args:
+                needed[arg] = True
+    return tuple([index for index, keep in enumerate(needed) if keep])
 
 
 def node_axes(op: str, attrs: Mapping[str, AttrValue], args: tuple[AxisSet, ...]) -> AxisSet:
@@ -158,7 +159,11 @@ def infer_axes(graph: Graph) -> tuple[AxisSet, ...]:
 
 
 def _axes_of(
-    node: Node, index: int, declared: Mapping[tuple[str, str], AxisSet], earlier: list[AxisSet], domain: Domain
+    node: Node,
+    index: int,
+    declared: Mapping[tuple[str, str], AxisSet],
+    earlier: list[AxisSet],
+    domain: Domain,
 ) -> AxisSet:
     primitive = PRIMITIVES[node.op]
     if len(node.args) != primitive.arity:
@@ -168,7 +173,9 @@ def _axes_of(
             raise GraphError(f"argument {arg} is not an earlier node (a cycle, or nodes out of order)")
     attrs = dict(node.attrs)
     if primitive.complete(attrs) != node.attrs:
-        raise GraphError(f"attributes {attrs} are incomplete or unsorted; expected {dict(primitive.complete(attrs))}")
+        raise GraphError(
+            f"attributes {attrs} are incomplete or unsorted; expected {dict(primitive.complete(attrs))}"
+        )
     if node.op == "const":
         return ax.NONE
     if primitive.kind == "leaf":
@@ -193,8 +200,12 @@ def check_statistic(domain: Domain, op: str, attrs: Mapping[str, AttrValue]) -> 
         raise GraphError(f"{op!r} over {over!r} in domain {domain.name!r}; its index sets: {known}")
     if over is not None and not domain.index_sets and domain.axes:
         raise GraphError(f"{op!r} is a statistic; graphs of domain {domain.name!r} are elementwise")
+    if axis is not None and not ax.axis_set(str(axis)):
+        raise GraphError(f"{op!r} along no axis; name one of {', '.join(domain.axes)}, as in axis=C")
     if axis is not None and ax.axis_set(str(axis)) & ~domain.all_axes:
-        raise GraphError(f"{op!r} along {axis!r} in domain {domain.name!r}; its axes: {', '.join(domain.axes)}")
+        raise GraphError(
+            f"{op!r} along {axis!r} in domain {domain.name!r}; its axes: {', '.join(domain.axes)}"
+        )
 
 
 def check(graph: Graph) -> Graph:
@@ -215,7 +226,9 @@ def check(graph: Graph) -> Graph:
             raise GraphError(f"a graph of domain {domain.name!r} needs the output {name!r}; it has {names}")
     for name, index in graph.outputs:
         if name not in allowed:
-            raise GraphError(f"output {name!r} is unknown in domain {domain.name!r}; allowed: {', '.join(allowed)}")
+            raise GraphError(
+                f"output {name!r} is unknown in domain {domain.name!r}; allowed: {', '.join(allowed)}"
+            )
         if not 0 <= index < len(graph.nodes):
             raise GraphError(f"output {name!r} refers to node {index}; there are {len(graph.nodes)} nodes")
         if axes[index] & ~allowed[name]:
@@ -225,23 +238,41 @@ def check(graph: Graph) -> Graph:
     return graph
 
 
+def declared_names(graph: Graph) -> list[str]:
+    """The names of its parameters, states and hyper-parameters."""
+    names = [p.name for p in graph.params] + [s.name for s in graph.states]
+    return names + [h.name for h in graph.hypers]
+
+
 def _check_declarations(graph: Graph) -> None:
     domain = graph.spec
     if not isinstance(graph.groups, int) or graph.groups < 1:
         raise GraphError(f"groups is {graph.groups!r}; a positive whole number such as {GROUPS} is needed")
     if not domain.states and any(not state.name.startswith("running_") for state in graph.states):
-        raise GraphError(f"domain {domain.name!r} has no states of its own; use running(...) for moving averages")
+        raise GraphError(
+            f"domain {domain.name!r} has no states of its own; use running(...) for moving averages"
+        )
     if graph.affine and domain.name != "layer":
         raise GraphError(f"a trailing affine belongs to domain 'layer', not {domain.name!r}")
-    declared = [*domain.inputs, *(item.name for item in (*graph.params, *graph.states, *graph.hypers))]
+    declared = [*domain.inputs, *declared_names(graph)]
     declared += ["gamma", "beta"] if graph.affine else []
     for name in declared:
         if declared.count(name) > 1:
-            raise GraphError(f"the name {name!r} is declared twice (a trailing affine declares gamma and beta)")
-        if not name.isidentifier() or name in PRIMITIVES:
-            raise GraphError(f"{name!r} cannot be a name: it must be an identifier that is no primitive")
-    for item in (*graph.params, *graph.states):
+            raise GraphError(
+                f"the name {name!r} is declared twice (a trailing affine declares gamma and beta)"
+            )
+        if not name.isidentifier() or keyword.iskeyword(name) or name in PRIMITIVES:
+            raise GraphError(
+                f"{name!r} cannot be a name: it must be an identifier that is no keyword and no primitive"
+            )
+    tensors: tuple[Param | State, ...] = (*graph.params, *graph.states)
+    for item in tensors:
         if item.axes & ~domain.all_axes:
-            raise GraphError(f"{item.name!r} has axes {ax.show(item.axes)}; the domain has {ax.show(domain.all_axes)}")
-        if not float("-inf") < item.init < float("inf"):
+            raise GraphError(
+                f"{item.name!r} has axes {ax.show(item.axes)}; the domain has {ax.show(domain.all_axes)}"
+            )
+        if not is_finite(item.init):
             raise GraphError(f"{item.name!r} starts at {item.init!r}; a finite number is needed")
+    for hyper in graph.hypers:
+        if not is_finite(hyper.default):
+            raise GraphError(f"{hyper.name!r} defaults to {hyper.default!r}; a finite number is needed")

@@ -3,7 +3,7 @@
 from primordium.primitives.graph import Graph
 from primordium.primitives.passes import rewrite
 from primordium.primitives.primitive import PRIMITIVES
-from primordium.primitives.views import InliningBuilder
+from primordium.primitives.views import write_out
 
 
 def key(graph: Graph) -> str:
@@ -21,16 +21,6 @@ def structure_hash(graph: Graph) -> str:
 
 
 def inline_derived(graph: Graph) -> Graph:
-    """The graph with derived primitives written out, so that a name for a formula does not make it another."""
-    if not any(PRIMITIVES[graph.nodes[i].op].kind == "derived" for i in graph.live):
-        return graph
-    builder = InliningBuilder(graph.domain, graph.groups)
-    values = {}
-    for index in graph.live:
-        node = graph.nodes[index]
-        leaf = PRIMITIVES[node.op].kind == "leaf"
-        args = () if leaf else tuple(values[a].index for a in node.args)
-        values[index] = builder.copy_leaf(graph, node) if leaf else builder.emit(node.op, args, node.attrs)
-    for state in graph.states:
-        builder.state(state)
-    return builder.finish({name: values[index] for name, index in graph.outputs}, affine=graph.affine)
+    """The graph with derived primitives written out: a name for a formula does not make it another."""
+    derived = {op for op in {graph.nodes[i].op for i in graph.live} if PRIMITIVES[op].kind == "derived"}
+    return write_out(graph, derived) if derived else graph

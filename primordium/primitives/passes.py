@@ -252,5 +252,5 @@ def share_common_subexpressions(graph: Graph) -> Graph:
 
 
 def canonicalize(graph: Graph) -> Graph:
-    """The canonical form: dead code gone, constants folded, algebra applied, arguments ordered, nodes numbered."""
+    """The canonical form: dead code gone, constants folded, algebra applied, arguments and nodes in order."""
     return rewrite(graph).graph()

@@ -7,6 +7,7 @@ imports torch. Templates come from code (the built-in tables or an installed plu
 file, so loading a graph runs no code.
 """
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -21,6 +22,11 @@ Rule: TypeAlias = Callable[..., Any]
 """A function of an operation namespace ``ops`` and values: it works on traced values and on arrays alike."""
 
 Template: TypeAlias = str | Callable[[Mapping[str, AttrValue]], str]
+
+
+def is_finite(value: float) -> bool:
+    """Whether a number is finite as a float; a whole number may be too large for one."""
+    return -sys.float_info.max <= value <= sys.float_info.max
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,7 @@ class Primitive:
         derive: for ``derived``: ``rule(ops, *args, **attrs)`` that builds it from primitives.
         algebra: declared laws.
         kinks: points where the derivative is a convention (tests stay away from them).
+        gradient_order: how often the torch meaning can be differentiated, 2 for as often as asked.
         reduces: a ``derived`` primitive whose ``over`` removes axes.
         backends: for ``opaque``: the back ends that have it.
     """
@@ -92,6 +99,7 @@ class Primitive:
     algebra: Algebra = Algebra()
     kinks: tuple[float, ...] = ()
     reduces: bool = False
+    gradient_order: int = 2
     backends: frozenset[str] = frozenset({"reference", "torch_source", "numpy"})
 
     def complete(self, given: Mapping[str, AttrValue]) -> Attrs:
@@ -108,7 +116,8 @@ class Primitive:
             if isinstance(default, bool) or isinstance(value, bool):
                 right = isinstance(default, bool) and isinstance(value, bool)
             elif isinstance(default, int | float):
-                right = isinstance(value, int | float) and float("-inf") < value < float("inf")
+                kind = int if isinstance(default, int) else int | float
+                right = isinstance(value, kind) and is_finite(value)
             else:
                 right = isinstance(value, str)
             if not right:
@@ -117,12 +126,16 @@ class Primitive:
                     f"a finite {type(default).__name__} such as {default!r} is needed"
                 )
         merged = {
-            key: (float(given[key]) if isinstance(default, float) else given[key]) if key in given else default
+            key: (float(given[key]) if isinstance(default, float) else given[key])
+            if key in given
+            else default
             for key, default in self.attrs.items()
         }
         return tuple(sorted(merged.items()))
 
-    def template(self, language: Literal["numpy", "torch", "torch_positive"], attrs: Mapping[str, AttrValue]) -> str:
+    def template(
+        self, language: Literal["numpy", "torch", "torch_positive"], attrs: Mapping[str, AttrValue]
+    ) -> str:
         """The expression template in ``language`` for these attributes."""
         source: Template = getattr(self, language)
         return source if isinstance(source, str) else source(attrs)

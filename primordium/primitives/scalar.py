@@ -5,7 +5,7 @@ Used for constant folding, ranges and, above, by the screening back end. NumPy i
 
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from primordium.primitives.primitive import PRIMITIVES, Attrs
@@ -15,7 +15,7 @@ from primordium.primitives.primitive import PRIMITIVES, Attrs
 def _namespace() -> dict[str, Any]:
     import numpy as np
 
-    elementwise_erf = np.frompyfunc(math.erf, 1, 1)
+    elementwise_erf: Callable[[Any], Any] = np.frompyfunc(math.erf, 1, 1)
 
     def erf(x: Any) -> Any:
         return elementwise_erf(x).astype(np.float64) if isinstance(x, np.ndarray) else math.erf(x)
@@ -39,6 +39,7 @@ def numpy_function(op: str, attrs: Attrs) -> Callable[..., Any]:
     return function
 
 
+@lru_cache(maxsize=65_536)
 def evaluate(op: str, attrs: Attrs, *values: float) -> float:
     """The value of an elementwise primitive at numbers; ``nan`` where it has none."""
     import numpy as np

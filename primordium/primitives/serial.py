@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 from primordium.errors import GraphError
 from primordium.primitives import axes as ax
 from primordium.primitives.graph import Graph, Hyper, Node, Param, State, check
+from primordium.primitives.primitive import PRIMITIVES, is_finite
 
 FORMAT = "primordium.graph"
 VERSION = 1
@@ -21,7 +22,8 @@ def to_dict(graph: Graph) -> dict[str, Any]:
         "groups": graph.groups,
         "affine": graph.affine,
         "params": [
-            {"name": p.name, "axes": ax.show(p.axes), "init": p.init, "learnable": p.learnable} for p in graph.params
+            {"name": p.name, "axes": ax.show(p.axes), "init": p.init, "learnable": p.learnable}
+            for p in graph.params
         ],
         "states": [{"name": s.name, "axes": ax.show(s.axes), "init": s.init} for s in graph.states],
         "hypers": [{"name": h.name, "default": h.default} for h in graph.hypers],
@@ -58,14 +60,23 @@ def from_dict(data: object) -> Graph:
     if not isinstance(data, Mapping) or data.get("format") != FORMAT:
         raise GraphError(f"not a graph file: its 'format' must be {FORMAT!r}")
     if data.get("version") != VERSION:
-        raise GraphError(f"graph file of version {data.get('version')!r}; this Primordium reads version {VERSION}")
+        raise GraphError(
+            f"graph file of version {data.get('version')!r}; this Primordium reads version {VERSION}"
+        )
     try:
         graph = Graph(
             domain=_typed(data, "domain", str),
             nodes=tuple(_node(item, place) for place, item in enumerate(_typed(data, "nodes", list))),
-            outputs=tuple(sorted((str(k), _whole(v, f"output {k!r}")) for k, v in _typed(data, "outputs", dict).items())),
+            outputs=tuple(
+                sorted((str(k), _whole(v, f"output {k!r}")) for k, v in _typed(data, "outputs", dict).items())
+            ),
             params=tuple(
-                Param(_typed(p, "name", str), ax.axis_set(_typed(p, "axes", str)), _number(p, "init"), _typed(p, "learnable", bool))
+                Param(
+                    _typed(p, "name", str),
+                    ax.axis_set(_typed(p, "axes", str)),
+                    _number(p, "init"),
+                    _typed(p, "learnable", bool),
+                )
                 for p in _typed(data, "params", list)
             ),
             states=tuple(
@@ -101,7 +112,7 @@ def _whole(value: object, where: str) -> int:
 
 def _number(data: Any, key: str) -> float:
     value = _typed(data, key, int | float)  # type: ignore[arg-type]  # a union works for isinstance
-    if isinstance(value, bool) or not float("-inf") < value < float("inf"):
+    if isinstance(value, bool) or not is_finite(value):
         raise GraphError(f"{key!r} in the graph file is {value!r}; a finite number is needed")
     return float(value)
 
@@ -113,9 +124,16 @@ def _node(item: object, place: int) -> Node:
         attrs = _typed(item, "attrs", dict)
     except (KeyError, GraphError) as error:
         raise GraphError(f"node {place}: {error}") from None
-    if op == "const" and not isinstance(attrs.get("value"), int | float):
-        raise GraphError(f"node {place}: a constant needs a finite number as 'value', not {attrs.get('value')!r}")
-    return Node(op, args, tuple(sorted(attrs.items())))
+    if op not in PRIMITIVES:
+        return Node(op, args)  # typing the graph refuses it
+    primitive = PRIMITIVES[op]
+    missing = ", ".join(repr(name) for name in primitive.attrs if name not in attrs)
+    if missing:
+        raise GraphError(f"node {place} ({op}): without {missing}; a graph file gives every attribute")
+    try:
+        return Node(op, args, primitive.complete(attrs))
+    except GraphError as error:
+        raise GraphError(f"node {place} ({op}): {error}") from None
 
 
 def _refuse_cycle(graph: Graph) -> None:
@@ -126,7 +144,9 @@ def _refuse_cycle(graph: Graph) -> None:
                 if path:
                     cycle = " → ".join(str(i) for i in (index, *path))
                     raise GraphError(f"node {index} ({node.op}): the graph has a cycle: {cycle}")
-                raise GraphError(f"node {index} ({node.op}) uses node {arg}, which comes after it; list nodes in order")
+                raise GraphError(
+                    f"node {index} ({node.op}) uses node {arg}, which comes after it; list nodes in order"
+                )
 
 
 def _path(nodes: tuple[Node, ...], start: int, goal: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Leaves and the nodes that change how a graph is read: running statistics, surrogates, detach, opaque maps."""
+"""Leaves and nodes that change how a graph is read: running statistics, surrogates, detach, opaque maps."""
 
 from primordium.primitives.primitive import PRIMITIVES, Primitive
 
@@ -13,27 +13,46 @@ PRIMITIVES.add(Primitive("const", 0, "leaf", "a finite constant", attrs={"value"
 
 PRIMITIVES.add(
     Primitive(
-        "running", 1, "structural",
-        "in training the statistic, with its moving average kept as a state: s ← decay·s + (1 - decay)·x·n/(n - correction); "
+        "running",
+        1,
+        "structural",
+        "in training the statistic, with its moving average kept as a state: "
+        "s ← decay·s + (1 - decay)·x·n/(n - correction); "
         "in evaluation the state. n counts the positions that the statistic reduced",
         attrs={"decay": 0.9, "init": 0.0, "correction": 0.0},
     )
 )
 PRIMITIVES.add(
     Primitive(
-        "surrogate", 2, "structural", "value of the first argument, derivative of the second; exempt from finite differences",
-        sympy="{0}", torch="surrogate({0}, {1})", numpy="{0} + 0.0 * {1}",
+        "surrogate",
+        2,
+        "structural",
+        "value of the first argument, derivative of the second; exempt from finite differences",
+        sympy="{0}",
+        torch="surrogate({0}, {1})",
+        numpy="{0} + 0.0 * {1}",
     )
 )
 PRIMITIVES.add(
     Primitive(
-        "detach", 1, "structural", "the value, with no gradient", sympy="{0}", torch="{0}.detach()", numpy="{0}"
+        "detach",
+        1,
+        "structural",
+        "the value, with no gradient",
+        sympy="{0}",
+        torch="{0}.detach()",
+        numpy="{0}",
     )
 )
 PRIMITIVES.add(
     Primitive(
-        "orthogonalize", 1, "opaque",
-        "Muon's quintic Newton–Schulz iteration on the R × K matrix (float32 coefficients 3.4445, -4.7750, 2.0315)",
-        attrs={"steps": 5}, backends=frozenset({"reference"}), sympy="orthogonalize({0})",
+        "orthogonalize",
+        1,
+        "opaque",
+        "Muon's quintic Newton–Schulz iteration on the R × K matrix "
+        "(float32 coefficients 3.4445, -4.7750, 2.0315)",
+        attrs={"steps": 5},
+        backends=frozenset({"reference"}),
+        sympy="orthogonalize({0})",
     )
 )

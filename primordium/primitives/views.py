@@ -5,6 +5,8 @@ training it is the statistic itself and the state's next value is an output of t
 evaluation it is the state. States of running statistics are named ``running_0``, ``running_1``, ...
 """
 
+from collections.abc import Collection
+from functools import partial
 from typing import Literal
 
 from primordium.primitives import axes as ax
@@ -38,8 +40,8 @@ def eval_view(graph: Graph) -> Graph:
 
 def _view(graph: Graph, mode: Literal["train", "eval"]) -> Graph:
     builder = InliningBuilder(graph.domain, graph.groups)
-    for state in graph.states:
-        builder.state(state)
+    for declared in graph.states:
+        builder.state(declared)
     values: dict[int, Value] = {}
     updates: dict[str, Value] = {}
     counter = 0
@@ -75,28 +77,69 @@ def _next_state(builder: Builder, node: Node, statistic: Value, state: Value) ->
     return decay * state + (1.0 - decay) * value
 
 
-def insert_running(graph: Graph, decay: float = 0.9) -> Graph:
-    """Give every batch statistic that lacks one a moving average, by rule.
-
-    The average is of the first or second *moment*: ``std(x)`` becomes ``√(running(var(x)) + ε)``, as in the
-    official EvoNorm code. A variance starts at 1, a mean at 0.
-    """
-    builder = Builder(graph.domain, graph.groups)
-    averaged = {graph.nodes[i].args[0] for i in graph.live if graph.nodes[i].op == "running"}
+def write_out(graph: Graph, ops: Collection[str]) -> Graph:
+    """The live graph with the derived primitives of these names written out in primitives."""
+    builder = InliningBuilder(graph.domain, graph.groups)
     values: dict[int, Value] = {}
     for index in graph.live:
         node = graph.nodes[index]
         if PRIMITIVES[node.op].kind == "leaf":
             values[index] = builder.copy_leaf(graph, node)
             continue
-        args = tuple(values[a] for a in node.args)
-        over = dict(node.attrs).get("over")
-        batch = over is not None and node.args and ax.index_set(str(over)) & ax.B & graph.axes[node.args[0]]
-        if batch and index not in averaged:
-            values[index] = _averaged(builder, node, args[0], decay)
-        else:
-            values[index] = builder.emit(node.op, tuple(a.index for a in args), node.attrs)
+        args = tuple(values[a].index for a in node.args)
+        emit = builder.emit if node.op in ops else partial(Builder.emit, builder)
+        values[index] = emit(node.op, args, node.attrs)
+    for state in graph.states:
+        builder.state(state)
     return builder.finish({name: values[index] for name, index in graph.outputs}, affine=graph.affine)
+
+
+def insert_running(graph: Graph, decay: float = 0.9) -> Graph:
+    """Give every batch statistic that lacks one a moving average, by rule.
+
+    The average is of the first or second *moment*: ``std(x)`` becomes ``√(running(var(x)) + ε)``, as in the
+    official EvoNorm code. A variance starts at 1, a mean at 0. A statistic that has a moving average already
+    is read through it everywhere; one inside a derived primitive (a softmax) is written out first.
+    """
+    hidden = {graph.nodes[i].op for i in graph.live if _hides_batch_statistic(graph.nodes[i])}
+    graph = write_out(graph, hidden) if hidden else graph
+    builder = Builder(graph.domain, graph.groups)
+    averages: dict[int, int] = {}  # a statistic to its first moving average
+    for index in graph.live:
+        if graph.nodes[index].op == "running":
+            averages.setdefault(graph.nodes[index].args[0], index)
+    values: dict[int, Value] = {}
+    plain: dict[int, Value] = {}  # averaged statistics themselves, which only ``running`` reads
+    for index in graph.live:
+        node = graph.nodes[index]
+        read = {**values, **plain} if node.op == "running" else values
+        args = tuple(read[a].index for a in node.args)
+        if PRIMITIVES[node.op].kind == "leaf":
+            values[index] = builder.copy_leaf(graph, node)
+        elif node.op == "running" and node.args[0] in plain and averages[node.args[0]] == index:
+            values[index] = values[node.args[0]]
+        elif not _is_batch_statistic(graph, node):
+            values[index] = builder.emit(node.op, args, node.attrs)
+        elif index in averages:
+            plain[index] = builder.emit(node.op, args, node.attrs)
+            values[index] = builder.emit("running", (plain[index].index,), graph.nodes[averages[index]].attrs)
+        else:
+            values[index] = _averaged(builder, node, Value(builder, args[0]), decay)
+    return builder.finish({name: values[index] for name, index in graph.outputs}, affine=graph.affine)
+
+
+def _hides_batch_statistic(node: Node) -> bool:
+    primitive, over = PRIMITIVES[node.op], dict(node.attrs).get("over")
+    if primitive.kind != "derived" or primitive.reduces or over is None:
+        return False
+    return bool(ax.index_set(str(over)) & ax.B)
+
+
+def _is_batch_statistic(graph: Graph, node: Node) -> bool:
+    primitive = PRIMITIVES[node.op]
+    if not node.args or not (primitive.kind == "statistic" or primitive.reduces):
+        return False
+    return bool(ax.index_set(str(node.attr("over"))) & ax.B & graph.axes[node.args[0]])
 
 
 def _averaged(builder: Builder, node: Node, x: Value, decay: float) -> Value:

@@ -35,6 +35,7 @@ GROWTH = 20
 LARGE = 10.0
 ELEMENTS = 48.0
 _SQUASHES = ("tanh", "atan", "asinh", "log1p", "erf", "sigmoid", "sin")
+_TIES = ("add", "sub", "add", "sub", "add", "sub", "max", "mul")
 _LIMITS = {"exp": 4.0, "expm1": 4.0, "sinh": 4.0, "cosh": 4.0, "cube": 4.0, "square": 6.0, "mul": 6.0}
 
 
@@ -87,9 +88,11 @@ class _Growth:
 
     def draw(self, limit: float = LARGE) -> Value:
         """A value of at most that magnitude, squashed where it is larger; a constant now and then."""
-        if self.random.random() < 0.08:
+        if self.random.random() < 0.06:
             return self.builder.const(float(self.random.choice([-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0])))
-        pool = self.unused if self.unused and self.random.random() < 0.6 else self.values
+        if self.random.random() < 0.2:
+            return self.squash(self.x, limit)
+        pool = self.unused if self.unused and self.random.random() < 0.7 else self.values
         value = pool[int(self.random.integers(len(pool)))]
         self.unused = [other for other in self.unused if other.index != value.index]
         return self.squash(value, limit)
@@ -210,10 +213,10 @@ class _Growth:
         if self.random.random() < 0.3:
             args, given = self._running({})
             self.apply("running", args, given)
-        tails = self.unused or [self.values[-1]]
+        tails = [*self.unused, self.x]
         y = self.squash(tails[0], LARGE)
         for tail in tails[1:]:
-            y = self.apply(self.choose(("add", "sub", "mul", "max")), [y, self.squash(tail, 3.0)], {})
+            y = self.apply(self.choose(_TIES), [y, self.squash(tail, 3.0)], {})
             y = self.squash(y, LARGE)
         while _operations(self.builder, y) < OPERATIONS:
             y = self.apply(self.choose(("add", "sub")), [y, self.apply("tanh", [self.draw()], {})], {})
@@ -244,3 +247,9 @@ def coverage(graph: Graph) -> set[tuple[str, AttrValue | None]]:
 def everything() -> set[tuple[str, AttrValue | None]]:
     """What the graphs of one run have to cover."""
     return {(op, dict(attrs).get("over", dict(attrs).get("axis"))) for op, attrs in menu()}
+
+
+def has_twins(graph: Graph) -> bool:
+    """Whether two parameters are declared alike but for their names."""
+    declared = [param._replace(name="") for param in graph.params]
+    return len(set(declared)) < len(declared)
