@@ -3,9 +3,9 @@
     python benchmarks/screening.py [--seconds 10] [--space evonorm_b] [--million] [--profile]
 
 Two streams: random genomes of ten operation nodes (Liu et al. 2020), and mutations of a drifting population.
-Prints raw candidates and unique survivors per second of process CPU time, the ladder's account, and the peak
-memory; ``--million`` screens a million candidates and prints the peak along the way, ``--profile`` the hottest
-functions.
+Prints raw candidates and unique survivors per second of process CPU time, the ladder's account, and the
+peak memory; ``--million`` screens a million candidates and prints the peak along the way, ``--profile`` the
+hottest functions.
 """
 
 import argparse
@@ -74,10 +74,12 @@ def screen_for(
 
 def report(name: str, screen: Screen, raw: int, unique: int, seconds: float) -> None:
     """Print one stream's figures."""
-    print(f"{name}: {raw / seconds:,.0f} raw candidates/s, {unique / seconds:,.0f} unique survivors/s ({raw:,} raw, {unique:,} unique)")
+    rates = f"{raw / seconds:,.0f} raw candidates/s, {unique / seconds:,.0f} unique survivors/s"
+    print(f"{name}: {rates} ({raw:,} raw, {unique:,} unique)")
     for gate, account in screen.accounts.items():
         reasons = ", ".join(f"{reason} {count / raw:.1%}" for reason, count in account.killed.most_common())
-        print(f"  {gate:<10} seen {account.seen / raw:6.1%}  {1e6 * account.seconds / max(1, account.seen):7.1f} µs each  killed: {reasons}")
+        each = 1e6 * account.seconds / max(1, account.seen)
+        print(f"  {gate:<10} seen {account.seen / raw:6.1%}  {each:7.1f} µs each  killed: {reasons}")
     print(f"  peak memory {peak_memory():.0f} MiB")
 
 
@@ -95,7 +97,9 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
     space = get_space(options.space)
-    print(f"# {platform.machine()} {platform.python_version()} {time.strftime('%Y-%m-%d')}: {' '.join(sys.argv)}")
+    print(
+        f"# {platform.machine()} {platform.python_version()} {time.strftime('%Y-%m-%d')}: {' '.join(sys.argv)}"
+    )
     for name in ("random", "mutation"):
         random = Random(1)
         mutations = MutationStream(space, random)
@@ -113,7 +117,9 @@ def main() -> None:
         profile = cProfile.Profile()
         if options.profile:
             profile.enable()
-        raw, unique = screen_for(stream, screen, stop, mutations.survived if name == "mutation" else lambda _: None)
+        raw, unique = screen_for(
+            stream, screen, stop, mutations.survived if name == "mutation" else lambda _: None
+        )
         profile.disable()
         report(name, screen, raw, unique, time.process_time() - start)
         if options.profile:

@@ -1,4 +1,4 @@
-"""For an engineer: a known layer or activation, right and as a plain torch module; and in a model that exists."""
+"""For an engineer: a known layer or activation as a plain torch module, alone and in a model that exists."""
 
 import torch
 from torch import nn
@@ -13,7 +13,9 @@ print(layer(x).shape, [name for name, _ in layer.named_parameters()])
 golu = pm.activation("golu")
 print(golu(torch.linspace(-2, 2, 5)))
 
-model = nn.Sequential(nn.Conv2d(3, 64, 3), nn.BatchNorm2d(64), nn.ReLU(), nn.Conv2d(64, 64, 3), nn.BatchNorm2d(64))
+model = nn.Sequential(
+    nn.Conv2d(3, 64, 3), nn.BatchNorm2d(64), nn.ReLU(), nn.Conv2d(64, 64, 3), nn.BatchNorm2d(64)
+)
 replacement = pm.replace(model, "evonorm_b0")
 print(replacement.report())
 print(replacement.model(torch.randn(2, 3, 16, 16)).shape)

@@ -1,11 +1,13 @@
 """Primordium discovers normalization-activation layers, activation functions and optimizers.
 
+In short::
+
     import primordium as pm
 
-    pm.layer("evonorm_s0", 64)          # a known layer as a torch module
-    pm.activation("golu")               # a known activation
-    run = pm.search("quick")            # a search; pm.load("runs/quick") reads it later
-    pm.replace(model, run.graph())      # what it found, in a model of yours
+    pm.layer("evonorm_s0", 64)  # a known layer as a torch module
+    pm.activation("golu")  # a known activation
+    run = pm.search("quick")  # a search; pm.load("runs/quick") reads it later
+    pm.replace(model, run.graph())  # what it found, in a model of yours
 """
 
 from typing import TYPE_CHECKING, Any

@@ -2,24 +2,29 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from primordium.configs.schema import RunConfig, check_config, load_config
-from primordium.errors import PrimordiumError
-from primordium.evaluators.task import ClassificationTask, Task
+from primordium.errors import GraphError, PrimordiumError
+from primordium.evaluators.evaluation import ModelFactory, SiteFactory
+from primordium.evaluators.models.registry import HasShape, build_model
+from primordium.evaluators.task import ClassificationTask, Loss, Task
+from primordium.evaluators.tasks import get_task
 from primordium.export.replace import Replacement, replace_sites
 from primordium.kernels.module import Backend, GraphModule
 from primordium.plugins.method import Method
 from primordium.plugins.methods import method
+from primordium.plugins.primitives import load_primitives
 from primordium.primitives.graph import Graph
 from primordium.primitives.serial import from_json
 from primordium.primitives.text import parse
 from primordium.results import Run
 from primordium.session import Problem, resume, start
 
-SiteFactory = Callable[[int, bool], nn.Module]
 ModelFunction = Callable[[SiteFactory], nn.Module]
 LayerLike = str | Graph | Method
 
@@ -36,6 +41,7 @@ def graph(source: str) -> Graph:
     Raises:
         GraphError: it is neither, or does not type.
     """
+    load_primitives()
     return from_json(source) if source.lstrip().startswith("{") else parse(source)
 
 
@@ -72,7 +78,9 @@ def layer(
         PluginError: no method has that name.
         GraphError: the graph is no layer or activation.
     """
-    return GraphModule(_graph_of(name), channels, apply_act=apply_act, channel_dim=channel_dim, backend=backend)
+    return GraphModule(
+        _graph_of(name), channels, apply_act=apply_act, channel_dim=channel_dim, backend=backend
+    )
 
 
 def activation(name: LayerLike, channels: int = 1, *, channel_dim: Literal[1, -1] = 1) -> nn.Module:
@@ -89,13 +97,14 @@ def activation(name: LayerLike, channels: int = 1, *, channel_dim: Literal[1, -1
     """
     found = _graph_of(name)
     if found.domain != "activation":
-        raise PrimordiumError(f"{name!s} is a {found.domain}, not an activation; use layer({name!r}, channels)")
-    module = GraphModule(found, channels, channel_dim=channel_dim)
-    return module if any(True for _ in module.parameters()) else _AnyShape(module)
+        raise GraphError(f"a {found.domain} is no activation: {found}; use layer(..., channels) for it")
+    if any(param.axes for param in found.params):
+        return GraphModule(found, channels, channel_dim=channel_dim)
+    return _AnyShape(GraphModule(found, 1))
 
 
 class _AnyShape(nn.Module):
-    """An activation without parameters, on tensors of any shape."""
+    """An activation without parameters per channel, on tensors of any shape."""
 
     def __init__(self, module: GraphModule) -> None:
         super().__init__()
@@ -119,7 +128,9 @@ def replace(model: nn.Module, layer: LayerLike, **options: Any) -> Replacement:
         PrimordiumError: the model has no site.
     """
     found = _graph_of(layer)
-    return replace_sites(model, lambda channels, apply_act: GraphModule(found, channels, apply_act=apply_act), **options)
+    return replace_sites(
+        model, lambda channels, apply_act: GraphModule(found, channels, apply_act=apply_act), **options
+    )
 
 
 def load(run: Path | str) -> Run:
@@ -137,7 +148,7 @@ def search(
     *,
     model_fn: ModelFunction | Mapping[str, ModelFunction] | None = None,
     data: Task | tuple[Any, Any] | None = None,
-    loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+    loss: Loss | None = None,
     overrides: Sequence[str] = (),
     resumed: bool = False,
 ) -> Run:
@@ -146,9 +157,9 @@ def search(
     Args:
         config: a preset's name, a YAML file, plain data, or a configuration.
         directory: where the run is kept; ``runs/<config>`` if not given.
-        model_fn: the user's own network(s): called with ``site(channels, apply_act) -> nn.Module``, returns the
-            network with that layer at its norm-act sites. Give ``data`` with it. Initial weights must come from
-            torch's global generator, which is seeded before each call.
+        model_fn: the user's own network(s): called with ``site(channels, apply_act) -> nn.Module``, returns
+            the network with that layer at its norm-act sites. Give ``data`` with it. Initial weights must
+            come from torch's global generator, which is seeded before each call.
         data: a task, or ``(inputs, targets)`` for classification, split 60 / 20 / 20.
         loss: in place of cross-entropy, where ``data`` is a pair.
         overrides: ``key=value`` settings.
@@ -158,7 +169,7 @@ def search(
         ConfigError, PluginError, StoreError: see :func:`primordium.session.start`.
     """
     given = _config(config, overrides)
-    where = directory or Path("runs") / (config if isinstance(config, str) else "search")
+    where = directory or Path("runs") / (Path(config).stem if isinstance(config, str) else "search")
     problem = _problem(model_fn, data, loss, given)
     if resumed:
         resume(where, problem=problem)
@@ -175,42 +186,52 @@ def _config(config: str | Mapping[str, Any] | RunConfig, overrides: Sequence[str
     return config if isinstance(config, RunConfig) else check_config(config, "the configuration")
 
 
-def _problem(model_fn: Any, data: Any, loss: Any, config: RunConfig) -> Problem | None:
+def _problem(
+    model_fn: ModelFunction | Mapping[str, ModelFunction] | None,
+    data: Task | tuple[Any, Any] | None,
+    loss: Loss | None,
+    config: RunConfig,
+) -> Problem | None:
     if model_fn is None and data is None:
         if loss is not None:
             raise PrimordiumError("loss goes with data=(inputs, targets)")
         return None
-    from primordium.evaluators.models.registry import build_model
-    from primordium.evaluators.tasks import get_task
-
     if data is None:
         data = get_task(config.task.name, **config.task.options)
     task = _task(data, loss)
     if model_fn is None:
-        names = config.models
-        return Problem(task, {n: _named(build_model, n, task, config.width) for n in names})
+        return Problem(task, {name: _named(name, task, config.width) for name in config.models})
     functions = model_fn if isinstance(model_fn, Mapping) else {"model": model_fn}
     return Problem(task, {name: _seeded(function) for name, function in functions.items()})
 
 
-def _task(data: Any, loss: Any) -> Task:
-    if isinstance(data, tuple):
+def _task(data: Task | tuple[Any, Any], loss: Loss | None) -> Task:
+    if isinstance(data, tuple | list):
+        if len(data) != 2:
+            raise PrimordiumError(f"data has {len(data)} parts; give (inputs, targets), or a task")
         inputs, targets = data
-        extra = {} if loss is None else {"loss": loss}
-        return ClassificationTask.from_arrays("data", inputs, targets, **extra)
+        return ClassificationTask.from_arrays("data", inputs, targets, loss=loss or functional.cross_entropy)
+    missing = [
+        name for name in ("train", "batch", "loss", "metric", "fingerprint") if not hasattr(data, name)
+    ]
+    if missing:
+        what = type(data).__name__
+        raise PrimordiumError(
+            f"data is a {what} without {', '.join(missing)}; give (inputs, targets), or a task"
+        )
     if loss is not None:
         raise PrimordiumError("a task brings its own loss; give loss only with data=(inputs, targets)")
-    task: Task = data
-    return task
+    return data
 
 
-def _named(build: Any, name: str, task: Any, width: int) -> Callable[[SiteFactory, int], nn.Module]:
-    return lambda site, seed: build(name, task, site, width, seed)
+def _named(name: str, task: Task, width: int) -> ModelFactory:
+    if not (hasattr(task, "input_shape") and hasattr(task, "classes")):
+        raise PrimordiumError(f"model {name!r} needs a task with input_shape and classes; give model_fn")
+    shaped = cast(HasShape, task)
+    return lambda site, seed: build_model(name, shaped, site, width, seed)
 
 
-def _seeded(function: ModelFunction) -> Callable[[SiteFactory, int], nn.Module]:
-    import torch
-
+def _seeded(function: ModelFunction) -> ModelFactory:
     def build(site: SiteFactory, seed: int) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

@@ -9,13 +9,16 @@ from typing import Any
 
 from torch import nn
 
+from primordium.configs.schema import check_config
 from primordium.errors import StoreError
 from primordium.kernels.module import GraphModule
 from primordium.plugins.methods import method
+from primordium.plugins.primitives import load_primitives
 from primordium.primitives.graph import Graph
 from primordium.primitives.serial import from_dict
 from primordium.search.engine import Progress, fitness
-from primordium.search.space import get_space
+from primordium.search.ladder import Rung, gate_names, ladder
+from primordium.search.space import Space, get_space
 from primordium.search.store import CandidateRow, Store
 from primordium.session import ranked
 
@@ -23,6 +26,7 @@ Scores = Mapping[str, Mapping[str, float]]
 """Score by seed and architecture."""
 
 _T95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262, 10: 2.228}
+_Z95 = 1.959964
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,43 @@ def half_width(values: Sequence[float]) -> float | None:
         return None
     mean = sum(values) / count
     deviation = math.sqrt(sum((v - mean) ** 2 for v in values) / (count - 1))
-    return _T95.get(count - 1, 1.96) * deviation / math.sqrt(count)
+    return _student(count - 1) * deviation / math.sqrt(count)
+
+
+def _student(freedom: int) -> float:
+    """The 97.5 % point of Student's t; beyond the table by its expansion in 1/freedom (error < 0.003)."""
+    if freedom in _T95:
+        return _T95[freedom]
+    first = (_Z95**3 + _Z95) / 4
+    second = (5 * _Z95**5 + 16 * _Z95**3 + 3 * _Z95) / 96
+    return _Z95 + first / freedom + second / freedom**2
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far one entry of the leaderboard is ahead of another, paired seed by seed.
+
+    Attributes:
+        mean: mean over common seeds of the difference of scores.
+        interval: half the width of its 95 % interval, ``None`` below two common seeds.
+        seeds: number of common seeds.
+    """
+
+    mean: float
+    interval: float | None
+    seeds: int
+
+    @property
+    def separated(self) -> bool:
+        """Whether the 95 % interval leaves out 0."""
+        return self.interval is not None and abs(self.mean) > self.interval
+
+
+def difference(a: Scores, b: Scores) -> Difference:
+    """By how much ``a`` is ahead of ``b``: the same seed means the same weights and batches, so they pair."""
+    values = [fitness(a[seed]) - fitness(b[seed]) for seed in a if seed in b]
+    mean = sum(values) / len(values) if values else 0.0
+    return Difference(mean, half_width(values), len(values))
 
 
 class Run:
@@ -75,6 +115,7 @@ class Run:
     """
 
     def __init__(self, path: Path | str) -> None:
+        load_primitives()
         self.path = path
         with Store.open(path, read_only=True) as store:
             self.header: dict[str, Any] = store.header
@@ -88,7 +129,7 @@ class Run:
         return dict(self.header["config"])
 
     @cached_property
-    def _space(self) -> Any:
+    def _space(self) -> Space:
         return get_space(self.config["space"])
 
     def candidates(self, limit: int | None = None) -> list[CandidateRow]:
@@ -109,6 +150,10 @@ class Run:
         """The graph of a candidate (the best if not named)."""
         return self._space.express(from_dict(self.candidate(id or self.best).genome))
 
+    def text(self, name: str) -> str:
+        """The one-line text of a candidate or of a baseline's graph."""
+        return str(method(name).graph if name in self.config["final"]["baselines"] else self.graph(name))
+
     @property
     def best(self) -> str:
         """Id of the best candidate: by the final comparison where there was one.
@@ -126,17 +171,15 @@ class Run:
         return GraphModule(self.graph(id), channels, **options)
 
     def leaderboard(self) -> list[Standing]:
-        """Finalists and baselines, trained alike with fresh seeds, best first. Empty before the final comparison."""
-        lines = []
+        """Finalists and baselines, trained alike with fresh seeds, best first; none before the comparison."""
         entries = dict(self.progress.finalists or ())
-        for name, scores in self.progress.finals.items():
-            id = entries[name]
-            text = str(method(name).graph) if id is None else str(self.graph(id))
-            lines.append(standing(name, text, scores, id is None))
+        lines = [
+            standing(name, self.text(name), scores, entries[name] is None)
+            for name, scores in self.progress.finals.items()
+        ]
         return sorted(lines, key=lambda line: (-line.mean, line.name))
 
-    def ladder(self) -> dict[str, dict[str, int]]:
-        """How many each gate killed, by reason."""
-        return {gate: dict(reasons) for gate, reasons in self.progress.killed.items()}
-
-
+    def ladder(self) -> list[Rung]:
+        """The account of every gate, in the order in which candidates meet them."""
+        config = check_config(self.config, "the run's configuration")
+        return ladder(self.progress, *gate_names(config.gates, config.training.steps))

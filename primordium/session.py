@@ -3,7 +3,7 @@
 import os
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,17 +14,35 @@ import torch
 from primordium.configs.schema import RunConfig, check_config
 from primordium.errors import ConfigError, StoreError
 from primordium.evaluators.evaluation import (
-    Evaluation, Evaluator, ModelFactory, Plan, Request, evaluate_request, planned_evaluator,
+    Evaluation,
+    Evaluator,
+    ModelFactory,
+    Plan,
+    Request,
+    evaluate_request,
+    planned_evaluator,
 )
-from primordium.evaluators.executors import Executor, Job, SerialExecutor, make_executor
+from primordium.evaluators.executors import Executor, Job, Outcome, SerialExecutor, make_executor
 from primordium.evaluators.gate import ScreeningGate, TrainingGate
 from primordium.evaluators.gates import make_gates
 from primordium.evaluators.task import Task
 from primordium.evaluators.training import Recipe
 from primordium.plugins.methods import method
+from primordium.plugins.novelty import is_known
+from primordium.plugins.primitives import load_primitives
 from primordium.primitives.graph import Graph
 from primordium.primitives.serial import to_json
-from primordium.search.engine import Engine, Observer, Progress, Settings, derived_seed
+from primordium.search.engine import (
+    FAILURE,
+    Engine,
+    Observer,
+    Progress,
+    Settings,
+    derived_seed,
+    fitness,
+    result_payload,
+    search_seed,
+)
 from primordium.search.proposers import make_proposer
 from primordium.search.space import Space, get_space
 from primordium.search.store import Store
@@ -61,7 +79,8 @@ class Session:
     training: tuple[TrainingGate, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.space = get_space(self.config.space)
+        load_primitives()
+        self.space = replace(get_space(self.config.space), groups=self.config.groups)
         self.screening, self.training = make_gates(self.config.gates)
         self.plan = Plan(
             self.config.task.name,
@@ -74,7 +93,7 @@ class Session:
         self.baselines = {name: self._baseline(name) for name in self.config.final.baselines}
 
     def _baseline(self, name: str) -> Graph:
-        graph = method(name).graph
+        graph = replace(method(name).graph, groups=self.config.groups)
         if graph.domain != self.space.domain:
             raise ConfigError(
                 f"final.baselines: {name!r} is a graph of domain {graph.domain!r}, "
@@ -96,6 +115,7 @@ class Session:
             "format": FORMAT,
             "config": self.config.model_dump(mode="json"),
             "models": sorted(evaluator.models),
+            "problem": "the configuration's" if self.problem is None else "the user's own",
             "data": evaluator.task.fingerprint(),
             "versions": {
                 "primordium": version("primordium"),
@@ -109,21 +129,52 @@ class Session:
         """What shapes the log."""
         config = self.config
         return Settings(
-            config.seed, config.candidates, config.batch, config.window,
-            config.final.finalists, config.final.seeds, self.baselines,
+            config.seed,
+            config.candidates,
+            config.batch,
+            config.window,
+            config.final.finalists,
+            config.final.seeds,
+            self.baselines,
         )
 
     def engine(self, store: Store, observer: Observer | None = None) -> Engine:
         """The engine on a log."""
-        return Engine(self.settings(), self.proposer, self.screening, self.space.express, store, observer)
+        return Engine(
+            self.settings(), self.proposer, self.screening, self.space.express, store, observer, is_known
+        )
+
+    def rehearse(self) -> None:
+        """Train each network one step with a known layer: a mistake in one must not fill a log with failures.
+
+        Raises:
+            ConfigError: names the network, and says what is wrong.
+        """
+        self.evaluator.rehearse(method("bn_relu" if self.space.domain == "layer" else "relu").graph)
 
     def executor(self) -> Executor:
         """Where evaluations run."""
         if self.problem is not None:
             return SerialExecutor(self.evaluator.evaluate)
         chosen = self.config.executor
-        workers = chosen.workers or os.cpu_count() or 1
-        return _Planned(make_executor(chosen.kind, evaluate_request, workers, chosen.timeout), self.plan, self.training)
+        workers = worker_count(self.config)
+        return _Planned(
+            make_executor(chosen.kind, evaluate_request, workers, chosen.timeout), self.plan, self.training
+        )
+
+
+def worker_count(config: RunConfig) -> int:
+    """How many evaluations run at a time: what the configuration says, else one for each usable CPU."""
+    if config.executor.kind == "serial":
+        return 1
+    return config.executor.workers or usable_cpus()
+
+
+def usable_cpus() -> int:
+    """The CPUs that this process may use: in a container or under ``taskset`` fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class _Planned(Executor):
@@ -134,16 +185,26 @@ class _Planned(Executor):
         self._inner = inner
         self._plan = plan
         self._gates = gates
-        self.next = inner.next
-        self.pending = inner.pending
-        self.close = inner.close
 
     def submit(self, job: Job) -> None:
         self._inner.submit(Job(job.id, (self._plan, self._gates, job.payload)))
 
+    def next(self) -> Outcome:
+        return self._inner.next()
+
+    def pending(self) -> int:
+        return self._inner.pending()
+
+    def close(self) -> None:
+        self._inner.close()
+
 
 def start(
-    config: RunConfig, directory: Path | str, *, problem: Problem | None = None, observer: Observer | None = None
+    config: RunConfig,
+    directory: Path | str,
+    *,
+    problem: Problem | None = None,
+    observer: Observer | None = None,
 ) -> Progress:
     """Start a search and run it to its end.
 
@@ -152,6 +213,7 @@ def start(
         StoreError: the directory holds a run already, or cannot be written.
     """
     session = Session(config, problem)
+    session.rehearse()
     with Store.create(directory, session.header()) as store, session.executor() as executor:
         return session.engine(store, observer).run(executor)
 
@@ -178,23 +240,37 @@ def resume(
     """
     with Store.open(directory) as store:
         session = opened(store, problem, executor)
+        _require_problem(store, problem)
         if not allow_changes:
             _refuse_changes(store.header, session.header())
+        session.rehearse()
         with session.executor() as workers:
             return session.engine(store, observer).run(workers)
 
 
-def opened(store: Store, problem: Problem | None = None, executor: Mapping[str, Any] | None = None) -> Session:
+def opened(
+    store: Store, problem: Problem | None = None, executor: Mapping[str, Any] | None = None
+) -> Session:
     """The session of a run's own configuration."""
     config = dict(store.header["config"])
-    if problem is None and not config["models"]:
-        raise ConfigError("this run was started with a model of the user's own; resume it from Python with the same one")
     config["executor"] = {**config["executor"], **(executor or {})}
     return Session(check_config(config, "the run's configuration"), problem)
 
 
+def _require_problem(store: Store, problem: Problem | None) -> None:
+    if problem is None and store.header.get("problem") == "the user's own":
+        raise ConfigError(
+            "this run was started with data or networks of the user's own, which no log can hold; "
+            "call it from Python with the same ones"
+        )
+
+
 def _refuse_changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    changed = [f"{key} {then.get(key)!r} → {now[key]!r}" for key in ("format", "data", "models") if then.get(key) != now[key]]
+    changed = [
+        f"{key} {then.get(key)!r} → {now[key]!r}"
+        for key in ("format", "data", "models")
+        if then.get(key) != now[key]
+    ]
     versions = then["versions"]
     changed += [f"{k} {versions.get(k)} → {v}" for k, v in now["versions"].items() if versions.get(k) != v]
     if changed:
@@ -217,17 +293,25 @@ def verify(directory: Path | str, *, rerun: int = 0, problem: Problem | None = N
         session = opened(store, problem)
         engine = session.engine(store)
         proposals = engine.verify()
-        again = _rerun(session, engine, rerun) if rerun else 0
+        if rerun:
+            _require_problem(store, problem)
+        again = _rerun(session, engine, rerun)
         return {"events": store.count(), "proposals": proposals, "evaluations": again}
 
 
 def _rerun(session: Session, engine: Engine, count: int) -> int:
-    done = engine.progress.history[:count]
-    for one in done:
-        request = Request(to_json(session.space.express(one.genome)), derived_seed(session.config.seed, "search") % 2**31)
-        result = session.evaluator.evaluate(request).payload()
-        if result != engine.progress.outcomes[one.id]:
-            raise StoreError(f"candidate {one.id} evaluates to {result} now; the log says {engine.progress.outcomes[one.id]}")
+    """Evaluate the first candidates again; those that crashed or took too long need not do so twice."""
+    outcomes = engine.progress.outcomes
+    done = [one for one in engine.progress.history if outcomes[one.id]["gate"] != FAILURE][:count]
+    with SerialExecutor(session.evaluator.evaluate) as executor:
+        for number, one in enumerate(done):
+            graph = to_json(session.space.express(one.genome))
+            executor.submit(Job(number, Request(graph, search_seed(session.config.seed))))
+            result = result_payload(executor.next())
+            if result != outcomes[one.id]:
+                raise StoreError(
+                    f"candidate {one.id} evaluates to {result} now; the log says {outcomes[one.id]}"
+                )
     return len(done)
 
 
@@ -246,16 +330,20 @@ def confirm(
 
     Raises:
         StoreError: the run has no candidate with a score.
+        ConfigError: the run was started with a problem of the user's own, and none is given.
     """
     with Store.open(directory, read_only=True) as store:
         session = opened(store, problem)
+        _require_problem(store, problem)
         engine = session.engine(store)
         for event in store.events():
             engine.progress.apply(event)
     best = ranked(engine.progress)[:top]
     if not best:
         raise StoreError(f"run {str(directory)!r} has no candidate with a score yet; resume it first")
-    graphs = {id: session.space.express(engine.progress.individual(id).genome) for id in best} | session.baselines
+    graphs = {
+        id: session.space.express(engine.progress.individual(id).genome) for id in best
+    } | session.baselines
     chosen = [derived_seed(session.config.seed, "confirm", k) % 2**31 for k in range(seeds)]
     scores: dict[str, dict[str, dict[str, float]]] = {}
     with session.executor() as workers:
@@ -267,7 +355,9 @@ def confirm(
             outcome = workers.next()
             name, seed = work[outcome.id]
             value = outcome.value
-            scores.setdefault(name, {})[str(seed)] = dict(value.scores) if isinstance(value, Evaluation) else {}
+            scores.setdefault(name, {})[str(seed)] = (
+                dict(value.scores) if isinstance(value, Evaluation) else {}
+            )
             if report is not None:
                 report(name, seed)
     return {name: dict(sorted(scores[name].items(), key=lambda item: int(item[0]))) for name in graphs}
@@ -277,8 +367,8 @@ def ranked(progress: Progress) -> list[str]:
     """Candidate ids, best first: by the final comparison where they were in it, then by search score."""
 
     def final(id: str) -> float:
-        runs = [sum(s.values()) / len(s) for s in progress.finals.get(id, {}).values() if s]
+        runs = [fitness(scores) for scores in progress.finals.get(id, {}).values()]
         return sum(runs) / len(runs) if runs else float("-inf")
 
     scored = [one for one in progress.history if one.scores]
-    return [one.id for one in sorted(scored, key=lambda one: (-final(one.id), -one.fitness, one.id))]
+    return [one.id for one in sorted(scored, key=lambda one: (-final(one.id), -one.fitness))]

@@ -9,10 +9,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from primordium.errors import ConfigError
+from primordium.primitives.graph import GROUPS
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class TaskConfig(_Section):
@@ -25,12 +26,12 @@ class TaskConfig(_Section):
 class TrainingConfig(_Section):
     """How each candidate is trained."""
 
-    steps: int = Field(200, ge=1)
-    batch_size: int = Field(32, ge=1)
-    lr: float = Field(0.2, gt=0)
-    momentum: float = Field(0.9, ge=0, lt=1)
+    steps: int = Field(default=200, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    lr: float = Field(default=0.2, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
     nesterov: bool = True
-    weight_decay: float = Field(1e-4, ge=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
     schedule: Literal["cosine", "constant"] = "cosine"
 
 
@@ -44,8 +45,8 @@ class ProposerConfig(_Section):
 class FinalConfig(_Section):
     """The comparison at the end: the best candidates and the baselines, trained with fresh seeds."""
 
-    finalists: int = Field(5, ge=1)
-    seeds: int = Field(3, ge=3)
+    finalists: int = Field(default=5, ge=1)
+    seeds: int = Field(default=3, ge=3)
     baselines: tuple[str, ...] = ("bn_relu", "gn_silu", "evonorm_b0", "evonorm_s0")
 
 
@@ -53,8 +54,8 @@ class ExecutorConfig(_Section):
     """Where evaluations run. Not part of what a run is: any number of workers writes the same log."""
 
     kind: Literal["serial", "processes"] = "processes"
-    workers: int | None = Field(None, ge=1)
-    timeout: float | None = Field(300.0, gt=0)
+    workers: int | None = Field(default=None, ge=1)
+    timeout: float | None = Field(default=300.0, gt=0)
 
 
 class RunConfig(_Section):
@@ -62,16 +63,25 @@ class RunConfig(_Section):
 
     description: str = ""
     space: str = "evonorm_b"
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     task: TaskConfig = TaskConfig()
-    models: tuple[str, ...] = Field(("residual", "inverted_bottleneck", "squeeze_excite"), min_length=1)
-    width: int = Field(8, ge=1)
+    models: tuple[str, ...] = Field(
+        default=("residual", "inverted_bottleneck", "squeeze_excite"), min_length=1
+    )
+    width: int = Field(default=8, ge=1)
+    groups: int = Field(default=GROUPS, ge=1)
     training: TrainingConfig = TrainingConfig()
-    gates: dict[str, dict[str, Any]] = {"static": {}, "numeric": {}, "gradient": {}, "ten_step": {}, "quality": {}}
+    gates: dict[str, dict[str, Any]] = {
+        "static": {},
+        "numeric": {},
+        "gradient": {},
+        "ten_step": {},
+        "quality": {},
+    }
     proposer: ProposerConfig = ProposerConfig()
-    candidates: int = Field(100, ge=1)
-    batch: int = Field(1, ge=1)
-    window: int = Field(8, ge=1)
+    candidates: int = Field(default=100, ge=1)
+    batch: int = Field(default=1, ge=1)
+    window: int = Field(default=8, ge=1)
     final: FinalConfig = FinalConfig()
     executor: ExecutorConfig = ExecutorConfig()
 
@@ -89,8 +99,13 @@ class RunConfig(_Section):
 def presets() -> dict[str, str]:
     """The shipped presets: name → description."""
     folder = files("primordium.configs")
-    names = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
-    return {name: str(_yaml(folder.joinpath(f"{name}.yaml").read_text(), name).get("description", "")) for name in names}
+    names = sorted(
+        entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")
+    )
+    return {
+        name: str(_yaml(folder.joinpath(f"{name}.yaml").read_text("utf-8"), name).get("description", ""))
+        for name in names
+    }
 
 
 def load_config(source: str, overrides: Sequence[str] = ()) -> RunConfig:
@@ -122,8 +137,10 @@ def _read(source: str) -> dict[str, Any]:
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"cannot read the configuration {source!r}: {error}") from None
     if source.replace("-", "").replace("_", "").isalnum() and shipped.is_file():
-        return _yaml(shipped.read_text(), source)
-    raise ConfigError(f"there is no preset {source!r}; presets: {', '.join(presets())}. A file's name must end in .yaml")
+        return _yaml(shipped.read_text("utf-8"), source)
+    raise ConfigError(
+        f"there is no preset {source!r}; presets: {', '.join(presets())}. A file's name must end in .yaml"
+    )
 
 
 def _yaml(text: str, where: str) -> dict[str, Any]:
@@ -140,9 +157,9 @@ def _yaml(text: str, where: str) -> dict[str, Any]:
 
 def _set(data: dict[str, Any], override: str) -> None:
     path, sign, text = override.partition("=")
-    if not sign or not path.strip():
+    *parents, last = (key.strip() for key in path.split("."))
+    if not sign or not all((*parents, last)):
         raise ConfigError(f"--set {override!r}: write it as key=value, such as training.steps=300")
-    *parents, last = path.strip().split(".")
     at = data
     for key in parents:
         inner = at.setdefault(key, {})
@@ -155,6 +172,14 @@ def _set(data: dict[str, Any], override: str) -> None:
         raise ConfigError(f"--set {override!r}: the value is not YAML: {error}") from None
 
 
+_PLAIN = {
+    "tuple_type": "a list is needed, such as [a, b]",
+    "dict_type": "keys with values are needed, such as {a: 1}",
+    "model_type": "keys with values are needed, such as {a: 1}",
+}
+"""What would be right, where pydantic says it in the words of Python."""
+
+
 def _explain(item: Any, where: str) -> str:
     key = ".".join(str(part) for part in item["loc"]) or "the configuration"
     if item["type"] == "extra_forbidden":
@@ -162,5 +187,5 @@ def _explain(item: Any, where: str) -> str:
         for part in item["loc"][:-1]:
             model = model.model_fields[part].annotation
         return f"{where}: unknown key {key!r}; known keys here: {', '.join(model.model_fields)}"
-    message = item["msg"].removeprefix("Value error, ")
+    message = _PLAIN.get(item["type"]) or item["msg"].removeprefix("Value error, ")
     return f"{where}: {key} is {item['input']!r}: {message}" if item["loc"] else f"{where}: {message}"

@@ -1,22 +1,24 @@
-"""What one candidate scores: its layer in every architecture, trained step by step through the training gates."""
+"""What one candidate scores: its layer in every architecture, trained gate by gate."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
 
 from primordium.errors import ConfigError
 from primordium.evaluators.gate import Progress, TrainingGate
-from primordium.evaluators.models.registry import MODELS, build_model
+from primordium.evaluators.models.registry import MODELS, HasShape, build_model
 from primordium.evaluators.task import Task
 from primordium.evaluators.tasks import get_task
 from primordium.evaluators.training import Recipe, Trainer, evaluate
 from primordium.kernels.module import GraphModule
 from primordium.plugins.methods import method
+from primordium.plugins.primitives import load_primitives
 from primordium.primitives.graph import Graph
 from primordium.primitives.serial import from_json
 
@@ -39,7 +41,7 @@ def site_factory(graph: Graph) -> SiteFactory:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything a score depends on besides the candidate and the seed; plain data, so it can be sent to workers.
+    """Everything a score depends on besides the candidate and the seed; plain data that workers are sent.
 
     Attributes:
         task: name of the task, with its options.
@@ -108,14 +110,37 @@ class Evaluator:
     """
 
     def __init__(
-        self, task: Task, models: Mapping[str, ModelFactory], recipe: Recipe, gates: Sequence[TrainingGate] = ()
+        self,
+        task: Task,
+        models: Mapping[str, ModelFactory],
+        recipe: Recipe,
+        gates: Sequence[TrainingGate] = (),
     ) -> None:
         self.task = task
         self.models = dict(models)
         self.recipe = recipe
         self.gates = sorted((g for g in gates if g.steps <= recipe.steps), key=lambda g: g.steps)
-        classes = getattr(task, "classes", 0)
-        self.chance = 1.0 / classes if classes else 0.0
+        classes = getattr(task, "classes", None)
+        self.chance = 1.0 / classes if classes else None
+
+    def rehearse(self, graph: Graph) -> None:
+        """Train every network one step with a known layer, so that mistakes in it show before the search.
+
+        Raises:
+            ConfigError: a network cannot be built, trained or measured, or has no site; names it.
+        """
+        for name, build in self.models.items():
+            try:
+                network = build(site_factory(graph), 0)
+                Trainer(network, self.task, self.recipe, 0).run(1)
+                float(evaluate(network, self.task, "validation"))
+            except Exception as error:
+                what = f"{type(error).__name__}: {error}"
+                raise ConfigError(f"model {name!r} fails on task {self.task.name!r}: {what}") from error
+            if not any(isinstance(module, GraphModule) for module in network.modules()):
+                raise ConfigError(
+                    f"model {name!r} has no site: take its layers from site(channels, apply_act)"
+                )
 
     def evaluate(self, request: Request) -> Evaluation:
         """Train one candidate on every architecture, gate by gate, and score it."""
@@ -132,7 +157,9 @@ class Evaluator:
             if reason is not None:
                 return Evaluation({}, gate.name, reason, seconds)
         start = time.perf_counter()
-        scores = {name: self._score(trainer, networks[name], request.split) for name, trainer in trainers.items()}
+        scores = {
+            name: self._score(trainer, networks[name], request.split) for name, trainer in trainers.items()
+        }
         seconds["score"] = time.perf_counter() - start
         return Evaluation(scores, seconds=seconds)
 
@@ -146,16 +173,23 @@ class Evaluator:
     def _score(self, trainer: Trainer, network: nn.Module, split: Literal["validation", "held_out"]) -> float:
         if not trainer.run(self.recipe.steps):
             return 0.0
-        return evaluate(network, self.task, split)
+        score = float(evaluate(network, self.task, split))
+        return score if math.isfinite(score) else 0.0
 
 
 @lru_cache(maxsize=4)
 def planned_evaluator(plan: Plan, gates: tuple[TrainingGate, ...]) -> Evaluator:
     """The evaluator of a plan, made once a process."""
+    load_primitives()
     task = get_task(plan.task, **dict(plan.task_options))
+    if plan.models and not (hasattr(task, "input_shape") and hasattr(task, "classes")):
+        raise ConfigError(
+            f"task {plan.task!r} has no input_shape and classes, which models {', '.join(plan.models)} need"
+        )
+    shaped = cast(HasShape, task)
 
     def factory(name: str) -> ModelFactory:
-        return lambda site, seed: build_model(name, task, site, plan.width, seed)
+        return lambda site, seed: build_model(name, shaped, site, plan.width, seed)
 
     return Evaluator(task, {name: factory(name) for name in plan.models}, plan.recipe, gates)
 
@@ -165,8 +199,3 @@ def evaluate_request(work: tuple[Plan, tuple[TrainingGate, ...], Request]) -> Ev
     plan, gates, request = work
     torch.set_num_threads(1)
     return planned_evaluator(plan, gates).evaluate(request)
-
-
-def held_out(request: Request) -> Request:
-    """The same request scored on data that nothing was selected on, without gates."""
-    return replace(request, gated=False, split="held_out")

@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 
 from primordium.kernels.fingerprint import Fingerprint, fingerprint
 from primordium.primitives.graph import Graph
+from primordium.primitives.identity import inline_derived
 from primordium.primitives.passes import Rewritten, rewrite
 
 
@@ -26,12 +27,12 @@ class Subject:
 
     @cached_property
     def rewritten(self) -> Rewritten:
-        """The canonicalized nodes, not yet a graph."""
-        return rewrite(self.genome)
+        """The canonicalized nodes, derived primitives written out, not yet a graph."""
+        return rewrite(inline_derived(self.genome))
 
     @cached_property
     def key(self) -> int:
-        """64-bit identity by structure."""
+        """64-bit identity by structure, the number that :func:`primordium.primitives.identity.key` shows."""
         return self.rewritten.key
 
     @cached_property
@@ -49,12 +50,17 @@ class Subject:
 class ScreeningGate(Protocol):
     """A gate that looks at the graph alone.
 
-    ``rank`` is its place in the ladder: cheaper gates come first. Duplicates by structure are sorted out after
-    the first gate, those by behaviour after the last.
+    Cheaper gates have a lower rank and come first. Duplicates by structure are sorted out
+    after the first gate, those by behaviour after the last.
     """
 
-    name: str
-    rank: int
+    @property
+    def name(self) -> str:
+        """The name in configurations and accounts."""
+
+    @property
+    def rank(self) -> int:
+        """Its place in the ladder."""
 
     def check(self, subject: Subject) -> str | None:
         """The reason to kill the candidate, or ``None``."""
@@ -68,25 +74,30 @@ class Progress:
         losses: training losses so far by architecture.
         finite: whether all losses were finite.
         scores: validation metric by architecture.
-        chance: the metric of guessing.
+        chance: the metric of guessing; ``None`` where the task does not say how many classes there are.
     """
 
     losses: Mapping[str, tuple[float, ...]]
     finite: Mapping[str, bool]
     scores: Mapping[str, float]
-    chance: float
+    chance: float | None
 
 
 @runtime_checkable
 class TrainingGate(Protocol):
-    """A gate that looks at training after ``steps`` steps.
+    """A gate that looks at training; validation scores cost a pass over the validation data."""
 
-    ``needs_scores`` says whether it looks at validation scores, which cost a pass over the validation data.
-    """
+    @property
+    def name(self) -> str:
+        """The name in configurations and accounts."""
 
-    name: str
-    steps: int
-    needs_scores: bool
+    @property
+    def steps(self) -> int:
+        """After how many steps it looks."""
+
+    @property
+    def needs_scores(self) -> bool:
+        """Whether it looks at validation scores."""
 
     def check(self, progress: Progress) -> str | None:
         """The reason to kill the candidate, or ``None``."""

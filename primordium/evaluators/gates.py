@@ -6,7 +6,7 @@ A gate is registered as a class whose fields are its thresholds; a configuration
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from primordium.errors import ConfigError
+from primordium.errors import ConfigError, PluginError
 from primordium.evaluators.gate import ScreeningGate, TrainingGate
 from primordium.plugins.factory import Factory, factories
 from primordium.plugins.registry import Registry
@@ -26,20 +26,29 @@ GATES: Registry[Factory[Gate]] = Registry(
 )
 
 
-def make_gates(options: Mapping[str, Mapping[str, Any]]) -> tuple[tuple[ScreeningGate, ...], tuple[TrainingGate, ...]]:
+def make_gates(
+    options: Mapping[str, Mapping[str, Any]],
+) -> tuple[tuple[ScreeningGate, ...], tuple[TrainingGate, ...]]:
     """The screening gates by rank and the training gates by steps, cheapest first.
 
     Args:
         options: thresholds by gate name.
 
     Raises:
-        PluginError: there is no gate of that name.
+        PluginError: there is no gate of that name, or it is of neither kind.
         ConfigError: a gate takes no such threshold, or ``static`` is missing.
     """
-    gates = [GATES.get(name).make(where=f"gates.{name}", **thresholds) for name, thresholds in options.items()]
+    gates = [
+        GATES.get(name).make(where=f"gates.{name}", **thresholds) for name, thresholds in options.items()
+    ]
     training = [gate for gate in gates if isinstance(gate, TrainingGate)]
     screening = [gate for gate in gates if not isinstance(gate, TrainingGate)]
+    for name, gate in zip(options, gates, strict=True):
+        if not isinstance(gate, ScreeningGate | TrainingGate):
+            raise PluginError(f"gate {name!r} is of neither kind: it needs a rank, or steps and needs_scores")
     screening.sort(key=lambda gate: (gate.rank, gate.name))
     if "static" not in options:
-        raise ConfigError(f"gates: 'static' is missing, which the others rely on; given: {', '.join(options) or 'none'}")
+        raise ConfigError(
+            f"gates: 'static' is missing, which the others rely on; given: {', '.join(options) or 'none'}"
+        )
     return tuple(screening), tuple(sorted(training, key=lambda gate: (gate.steps, gate.name)))

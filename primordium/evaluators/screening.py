@@ -56,12 +56,6 @@ class Account:
     killed: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
 
-    def add(self, other: "Account") -> None:
-        """Add another account to this one."""
-        self.seen += other.seen
-        self.killed.update(other.killed)
-        self.seconds += other.seconds
-
 
 @dataclass(frozen=True)
 class Verdict:
@@ -82,13 +76,12 @@ class Screen:
     """
 
     def __init__(self, gates: Sequence[ScreeningGate], capacity: int = 1 << 18) -> None:
-        self._gates = tuple(gates)
+        self._first, self._others = tuple(gates[:1]), tuple(gates[1:])
         self._structures: BoundedMap[int, str] = BoundedMap(capacity)
         self._behaviours: BoundedMap[bytes, str] = BoundedMap(capacity)
         self._killed: BoundedMap[int, tuple[str, str]] = BoundedMap(capacity)
-        self.accounts: dict[str, Account] = {
-            name: Account() for name in (*(g.name for g in gates[:1]), DUPLICATE, *(g.name for g in gates[1:]))
-        }
+        names = (*(gate.name for gate in self._first), DUPLICATE, *(gate.name for gate in self._others))
+        self.accounts: dict[str, Account] = {name: Account() for name in names}
 
     def fresh_accounts(self) -> "Screen":
         """The same ladder and memory with empty accounts."""
@@ -99,11 +92,18 @@ class Screen:
     def judge(self, genome: Graph) -> Verdict:
         """Send one genome through the ladder; a survivor is not remembered until it is accepted."""
         subject = Subject(genome)
-        for place, gate in enumerate(self._gates):
-            if place == 1:
-                verdict = self._known_structure(subject)
-                if verdict is not None:
-                    return verdict
+        verdict = self._ask(subject, self._first) or self._known_structure(subject)
+        if verdict is not None:
+            return verdict
+        verdict = self._ask(subject, self._others)
+        if verdict is None:
+            return self._known_behaviour(subject)
+        if verdict.gate is not None and verdict.reason is not None:
+            self._killed.put(subject.key, (verdict.gate, verdict.reason))
+        return verdict
+
+    def _ask(self, subject: Subject, gates: Sequence[ScreeningGate]) -> Verdict | None:
+        for gate in gates:
             start = perf_counter()
             reason = gate.check(subject)
             account = self.accounts[gate.name]
@@ -111,10 +111,8 @@ class Screen:
             account.seen += 1
             if reason is not None:
                 account.killed[reason] += 1
-                if place:
-                    self._killed.put(subject.key, (gate.name, reason))
                 return Verdict(subject, gate.name, reason)
-        return self._known_behaviour(subject)
+        return None
 
     def _known_structure(self, subject: Subject) -> Verdict | None:
         start = perf_counter()

@@ -39,14 +39,17 @@ class Static:
         whole = next(iter(get_domain(subject.genome.domain).inputs.values()))
         if rewriter.axes[output] != whole:
             return "not a function of every position"
-        if len(rewriter.nodes) > self.max_nodes and sum(bool(n.args) for n in subject.graph.nodes) > self.max_nodes:
+        if (
+            len(rewriter.nodes) > self.max_nodes
+            and sum(bool(n.args) for n in subject.graph.nodes) > self.max_nodes
+        ):
             return "too many operations"
         return None
 
 
 @dataclass(frozen=True)
 class Numeric:
-    """Kills what is not finite: on the probes at three scales, on 1×1 maps with a batch of one, in half precision.
+    """Kills what is not finite: on probes at three scales, on 1×1 maps with batch one, in half precision.
 
     Attributes:
         largest: the largest magnitude that an output may reach on the probes (float16's own limit).
@@ -101,5 +104,3 @@ class Gradient:
         if behaviour.gradients < self.least:
             return "no gradient"
         return "exploding gradient" if behaviour.gradients > self.most else None
-
-

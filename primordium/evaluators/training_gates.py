@@ -1,7 +1,9 @@
-"""The built-in training gates: ten steps that must not explode, and EvoNorm's quality threshold at 100 steps."""
+"""The built-in training gates: ten steps that must not explode, and a quality threshold at 100 steps."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import Field
 
 from primordium.evaluators.gate import Progress
 
@@ -15,7 +17,7 @@ class TenStep:
         growth: the largest loss allowed, as a multiple of the first.
     """
 
-    steps: int = 10
+    steps: Annotated[int, Field(ge=1)] = 10
     growth: float = 10.0
     name: ClassVar[str] = "ten_step"
     needs_scores: ClassVar[bool] = False
@@ -25,7 +27,7 @@ class TenStep:
         for model, losses in progress.losses.items():
             if not progress.finite[model]:
                 return f"loss not finite on {model}"
-            if losses and max(losses) > self.growth * max(losses[0], 1e-6):
+            if losses and max(losses) > self.growth * max(abs(losses[0]), 1e-6):
                 return f"loss explodes on {model}"
         return None
 
@@ -34,12 +36,14 @@ class TenStep:
 class Quality:
     """Kills what is not clearly better than chance on any architecture (Liu et al. 2020: 20 % at 100 steps).
 
+    Where chance is unknown it asks for finite losses only.
+
     Attributes:
         steps: when it looks.
         factor: the least validation score, as a multiple of chance.
     """
 
-    steps: int = 100
+    steps: Annotated[int, Field(ge=1)] = 100
     factor: float = 2.0
     name: ClassVar[str] = "quality"
     needs_scores: ClassVar[bool] = True
@@ -49,6 +53,6 @@ class Quality:
         for model, score in progress.scores.items():
             if not progress.finite[model]:
                 return f"loss not finite on {model}"
-            if not score >= self.factor * progress.chance:
+            if progress.chance is not None and not score >= self.factor * progress.chance:
                 return f"below {self.factor:g} × chance on {model}"
         return None

@@ -38,6 +38,12 @@ def nearest_method(graph: Graph) -> Nearest | None:
     return min(found, key=lambda one: (not one.same, one.distance, one.name), default=None)
 
 
+def is_known(graph: Graph) -> bool:
+    """Whether a graph behaves like a known method, whatever its formula."""
+    found = nearest_method(graph)
+    return found is not None and found.same
+
+
 @lru_cache(maxsize=8)
 def _known(domain: str) -> tuple[tuple[str, Fingerprint], ...]:
     prints = ((one.name, fingerprint(one.graph)) for one in METHODS if one.graph.domain == domain)

@@ -1,16 +1,17 @@
 """The search engine: proposes, screens, sends out, commits; its event log is the truth of a run.
 
-Two promises. *Replay*: batch ``n`` of proposals is a pure function of the run's seed, of ``n`` and of the prefix
-of the log whose length is written with it. *Schedule*: batch ``n`` sees exactly the results of the batches up
-to ``n - window``, committed in order through a reorder buffer; so the same run with any number of workers,
-delayed, killed and resumed, writes the same log, times apart. A proposal is logged before it is sent out, a
-batch of results commits in one transaction, and what was in flight when the driver died runs again under the
-same seed.
+Two promises. *Replay*: batch ``n`` of proposals is a pure function of the run's seed, of ``n`` and of the
+prefix of the log whose length is written with it. *Schedule*: batch ``n`` sees exactly the results of the
+batches up to ``n - window``, committed in order through a reorder buffer; so the same run with any number of
+workers, delayed, killed and resumed, writes the same log, times apart. A proposal is logged before it is sent
+out, a batch of results commits in one transaction, and what was in flight when the driver died runs again
+under the same seed.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import islice
 from random import Random
 from time import perf_counter
 from typing import Any
@@ -27,6 +28,8 @@ from primordium.search.proposer import Context, Individual, Proposer
 from primordium.search.store import CandidateRow, Event, Store
 
 PROPOSAL, RESULT, FINALISTS, FINAL, END = "proposal", "result", "finalists", "final", "end"
+FAILURE = "evaluation"
+"""What stands for a gate in the outcome of an evaluation that crashed, raised or took too long."""
 _STRIDE = 1_000_000
 _MOST_ATTEMPTS = 20_000
 
@@ -76,8 +79,12 @@ class Candidate:
     def payload(self, graph: Graph) -> dict[str, Any]:
         """What the log keeps."""
         return {
-            "id": self.id, "key": self.key, "origin": self.origin, "parents": list(self.parents),
-            "text": to_text(graph), "genome": to_dict(self.genome),
+            "id": self.id,
+            "key": self.key,
+            "origin": self.origin,
+            "parents": list(self.parents),
+            "text": to_text(graph),
+            "genome": to_dict(self.genome),
         }
 
 
@@ -131,7 +138,9 @@ class Progress:
         elif event.kind == END:
             self.ended = True
         else:
-            raise StoreError(f"event {event.seq} has the unknown kind {event.kind!r}; it is of a later version")
+            raise StoreError(
+                f"event {event.seq} has the unknown kind {event.kind!r}; it is of a later version"
+            )
 
     def _proposal(self, payload: Mapping[str, Any]) -> None:
         self.raw += payload["raw"]
@@ -174,6 +183,11 @@ def derived_seed(seed: int, *names: str | int) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=7).digest(), "little")
 
 
+def search_seed(seed: int) -> int:
+    """The seed that every candidate of a run is trained with: common random numbers."""
+    return derived_seed(seed, "search") % 2**31
+
+
 Observer = Callable[[Event, Progress], None]
 
 
@@ -187,6 +201,7 @@ class Engine:
         express: the graph that a genome stands for.
         store: the run's log, open for writing (or reading, for :meth:`verify`).
         observer: called after each committed event.
+        known: whether a graph behaves like a known method.
     """
 
     def __init__(
@@ -197,6 +212,7 @@ class Engine:
         express: Callable[[Graph], Graph],
         store: Store,
         observer: Observer | None = None,
+        known: Callable[[Graph], bool] = lambda graph: False,
     ) -> None:
         self.settings = settings
         self.store = store
@@ -205,6 +221,7 @@ class Engine:
         self._gates = tuple(gates)
         self._express = express
         self._observer = observer
+        self._known = known
         self._screen = Screen(gates)
         self._done: dict[int, Outcome] = {}
 
@@ -220,21 +237,39 @@ class Engine:
             self._fold(event)
         for batch in range(self.progress.results, len(self.progress.proposals)):
             self._send_batch(executor, batch)
-        while self._next_proposal_due() or self.progress.results < self.settings.batches:
-            if self._next_proposal_due():
+        while (kind := self._due()) in (PROPOSAL, RESULT):
+            if kind == PROPOSAL:
                 self._propose(executor)
             else:
                 self._commit_batch(executor)
         if not self.progress.ended:
             self._finals(executor)
-            self._append(END, {"candidates": len(self.progress.history)}, {})
+            self._append(END, self._derived(END), {})
         return self.progress
 
-    def _next_proposal_due(self) -> bool:
-        number = len(self.progress.proposals)
-        return number < self.settings.batches and self.progress.results > number - self.settings.window
+    def _due(self) -> str | None:
+        """The kind of the next event: the schedule leaves no choice."""
+        progress = self.progress
+        number = len(progress.proposals)
+        # A batch that could not be filled is the last: no proposal passed the screen for a long time.
+        more = not number or len(progress.proposals[-1]) == self.settings.size(number - 1)
+        if more and number < self.settings.batches and progress.results > number - self.settings.window:
+            return PROPOSAL
+        if progress.results < number:
+            return RESULT
+        if progress.finalists is None:
+            return FINALISTS
+        if len(progress.finals) < len(progress.finalists):
+            return FINAL
+        return None if progress.ended else END
 
-    def _append(self, kind: str, payload: dict[str, Any], timing: Mapping[str, float], rows: Sequence[CandidateRow] = ()) -> None:
+    def _append(
+        self,
+        kind: str,
+        payload: dict[str, Any],
+        timing: Mapping[str, float],
+        rows: Sequence[CandidateRow] = (),
+    ) -> None:
         event = Event(self.progress.events, kind, payload, timing)
         self.store.append([event], rows)
         self._fold(event)
@@ -269,7 +304,9 @@ class Engine:
             "batch": batch,
             "prefix": self.progress.events,
             "raw": raw,
-            "killed": {n: dict(sorted(a.killed.items())) for n, a in sorted(screen.accounts.items()) if a.killed},
+            "killed": {
+                n: dict(sorted(a.killed.items())) for n, a in sorted(screen.accounts.items()) if a.killed
+            },
             "candidates": chosen,
         }
         return payload, timing
@@ -296,7 +333,11 @@ class Engine:
             attempt = 0
             taken.append(subject)
             candidate = Candidate(
-                f"c{first + len(chosen):05d}", proposal.genome, f"{subject.key:016x}", proposal.origin, proposal.parents
+                f"c{first + len(chosen):05d}",
+                proposal.genome,
+                f"{subject.key:016x}",
+                proposal.origin,
+                proposal.parents,
             )
             chosen.append(candidate.payload(self._express(proposal.genome)))
         return chosen, raw
@@ -306,7 +347,7 @@ class Engine:
     def _send_batch(self, executor: Executor, batch: int) -> None:
         for place, candidate in enumerate(self.progress.proposals[batch]):
             graph = to_json(self._express(candidate.genome))
-            request = Request(graph, seed=derived_seed(self.settings.seed, "search") % 2**31)
+            request = Request(graph, search_seed(self.settings.seed))
             executor.submit(Job(batch * _STRIDE + place, request))
 
     def _collect(self, executor: Executor, ids: Sequence[int]) -> Iterator[Outcome]:
@@ -325,7 +366,7 @@ class Engine:
         results, rows = [], []
         ids = [batch * _STRIDE + place for place in range(len(candidates))]
         for candidate, outcome in zip(candidates, self._collect(executor, ids), strict=True):
-            result = _result_payload(outcome)
+            result = result_payload(outcome)
             _add_seconds(timing, outcome)
             results.append(result)
             rows.append(self._row(candidate, batch, result))
@@ -334,28 +375,43 @@ class Engine:
     def _row(self, candidate: Candidate, batch: int, result: Mapping[str, Any]) -> CandidateRow:
         killed = result["gate"] is not None
         return CandidateRow(
-            candidate.id, batch, candidate.key, to_text(self._express(candidate.genome)), to_dict(candidate.genome),
-            candidate.parents, candidate.origin, f"killed by {result['gate']}" if killed else "scored",
-            {result["gate"]: result["reason"]} if killed else {}, result["scores"],
+            candidate.id,
+            batch,
+            candidate.key,
+            to_text(self._express(candidate.genome)),
+            to_dict(candidate.genome),
+            candidate.parents,
+            candidate.origin,
+            f"killed by {result['gate']}" if killed else "scored",
+            {result["gate"]: result["reason"]} if killed else {},
+            result["scores"],
             None if killed else fitness(result["scores"]),
         )
 
     # ---- the final comparison --------------------------------------------------------------------------
 
     def best(self) -> list[Individual]:
-        """The finalists: the best candidates by mean score, the earlier first at ties."""
+        """The finalists: the best new candidates by mean score, the earlier first at ties.
+
+        What behaves like a known method (a warm start, above all) stands in the table as a baseline or not
+        at all: it is no discovery.
+        """
         scored = [one for one in self.progress.history if one.scores]
-        return sorted(scored, key=lambda one: (-one.fitness, one.id))[: self.settings.finalists]
+        ordered = sorted(scored, key=lambda one: -one.fitness)
+        new = (one for one in ordered if not self._known(self._express(one.genome)))
+        return list(islice(new, self.settings.finalists))
 
     def _finals(self, executor: Executor) -> None:
         if self.progress.finalists is None:
-            entries = [{"name": one.id, "candidate": one.id} for one in self.best()]
-            entries += [{"name": name, "candidate": None} for name in self.settings.baselines]
-            self._append(FINALISTS, {"entries": entries, "seeds": self.final_seeds()}, {})
+            self._append(FINALISTS, self._derived(FINALISTS), {})
         waiting = [e for e in self.progress.finalists or [] if e[0] not in self.progress.finals]
         jobs: dict[str, list[int]] = {}
         for place, (name, id) in enumerate(waiting):
-            graph = self.settings.baselines[name] if id is None else self._express(self.progress.individual(id).genome)
+            graph = (
+                self.settings.baselines[name]
+                if id is None
+                else self._express(self.progress.individual(id).genome)
+            )
             jobs[name] = []
             for number, seed in enumerate(self.final_seeds()):
                 job = -(1 + place * _STRIDE + number)
@@ -365,7 +421,7 @@ class Engine:
             timing: dict[str, float] = {}
             scores = {}
             for seed, outcome in zip(self.final_seeds(), self._collect(executor, ids), strict=True):
-                scores[str(seed)] = _result_payload(outcome)["scores"]
+                scores[str(seed)] = result_payload(outcome)["scores"]
                 _add_seconds(timing, outcome)
             self._append(FINAL, {"name": name, "scores": scores}, timing)
 
@@ -376,25 +432,48 @@ class Engine:
     # ---- verification ----------------------------------------------------------------------------------
 
     def verify(self) -> int:
-        """Replay the log: every proposal must come out again. Returns the number of proposals checked.
+        """Replay the log: all that is not measured must come out again. Returns the number of proposals.
 
         Raises:
-            StoreError: the log is damaged, or a proposal differs; names the first.
+            StoreError: the log is damaged, or an event or a candidate's row differs; names the first.
         """
         self.store.check()
-        checked = 0
         for event in self.store.events():
-            if event.kind == PROPOSAL:
-                payload, _ = self.next_proposal()
-                if payload != event.payload:
-                    different = [key for key in payload if payload[key] != event.payload.get(key)]
-                    raise StoreError(
-                        f"event {event.seq}: batch {payload['batch']} comes out different in {', '.join(different)}; "
-                        "the log was made by another version or configuration"
-                    )
-                checked += 1
+            if event.kind != self._due():
+                raise StoreError(
+                    f"event {event.seq} is a {event.kind!r} where the next is a {self._due()!r}; "
+                    "the log was made by another version or configuration"
+                )
+            given = event.payload
+            expected = self._derived(event.kind) if event.kind in (PROPOSAL, FINALISTS, END) else given
+            if expected != given:
+                different = sorted(k for k in {*expected, *given} if expected.get(k) != given.get(k))
+                raise StoreError(
+                    f"event {event.seq} ({event.kind!r}) comes out different in {', '.join(different)}; "
+                    "the log was made by another version or configuration"
+                )
             self._fold(event)
-        return checked
+        self._verify_rows()
+        return len(self.progress.proposals)
+
+    def _derived(self, kind: str) -> dict[str, Any]:
+        """What an event of that kind holds at this point of the log."""
+        if kind == PROPOSAL:
+            return self.next_proposal()[0]
+        if kind == FINALISTS:
+            entries: list[dict[str, str | None]] = [{"name": o.id, "candidate": o.id} for o in self.best()]
+            entries += [{"name": name, "candidate": None} for name in self.settings.baselines]
+            return {"entries": entries, "seeds": self.final_seeds()}
+        return {"candidates": len(self.progress.history)}
+
+    def _verify_rows(self) -> None:
+        """The table of candidates is kept for queries; the log says what must be in it."""
+        rows = {row.id: row for row in self.store.candidates("id")}
+        for number, batch in enumerate(self.progress.proposals[: self.progress.results]):
+            for candidate in batch:
+                expected = self._row(candidate, number, self.progress.outcomes[candidate.id])
+                if rows.get(candidate.id) != expected:
+                    raise StoreError(f"the row of candidate {candidate.id} is not what the log says of it")
 
 
 def _alike(a: Subject, b: Subject) -> bool:
@@ -403,11 +482,12 @@ def _alike(a: Subject, b: Subject) -> bool:
     )
 
 
-def _result_payload(outcome: Outcome) -> dict[str, Any]:
+def result_payload(outcome: Outcome) -> dict[str, Any]:
+    """What the log keeps of an evaluation, times apart."""
     value = outcome.value
     if isinstance(value, Evaluation):
         return value.payload()
-    return {"scores": {}, "gate": "evaluation", "reason": outcome.reason}
+    return {"scores": {}, "gate": FAILURE, "reason": outcome.reason}
 
 
 def _add_seconds(timing: dict[str, float], outcome: Outcome) -> None:

@@ -1,4 +1,4 @@
-"""Regularized evolution with EvoNorm's Pareto tournament (Real et al. 2019; Liu et al. 2020, arXiv:2004.02967)."""
+"""Ageing evolution (Real et al. 2019), EvoNorm's Pareto tournament (Liu et al. 2020, arXiv:2004.02967)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +9,9 @@ from primordium.errors import ConfigError
 from primordium.primitives.graph import Graph
 from primordium.search.proposer import Context, Individual, Proposal
 from primordium.search.space import Space
+
+STALE = 200
+"""After so many proposals screened out for one place, the neighbourhood is exhausted: draw a fresh one."""
 
 Winner = Literal["pareto", "average"]
 
@@ -58,14 +61,15 @@ class Evolution:
     def __post_init__(self) -> None:
         if self.winner not in ("pareto", "average"):
             raise ConfigError(f"evolution: winner is {self.winner!r}; it must be 'pareto' or 'average'")
-        if self.population < 2 or self.mutations < 1:
+        if self.population < 2 or self.mutations < 1 or self.initial < 0:
             raise ConfigError(
-                f"evolution: population is {self.population}, mutations is {self.mutations}; "
-                "at least 2 and 1 are needed"
+                f"evolution: population is {self.population}, mutations is {self.mutations}, "
+                f"initial is {self.initial}; at least 2, 1 and 0 are needed"
             )
         if not 0.0 < self.tournament <= 1.0 or not 0.0 <= self.fresh <= 1.0:
             raise ConfigError(
-                f"evolution: tournament is {self.tournament}, fresh is {self.fresh}; both are shares from 0 to 1"
+                f"evolution: tournament is {self.tournament}, fresh is {self.fresh}; "
+                "both are shares from 0 to 1, and a tournament is not empty"
             )
 
     def propose(self, context: Context) -> Proposal:
@@ -75,7 +79,8 @@ class Evolution:
             return Proposal(genome, f"method:{name}")
         random = context.random
         alive = [one for one in context.history[-self.population :] if one.scores]
-        if context.number < self.initial or len(alive) < 2 or random.random() < self.fresh:
+        stale = context.attempt >= STALE
+        if context.number < self.initial or stale or len(alive) < 2 or random.random() < self.fresh:
             return Proposal(self.space.random(random), "random")
         parent = self._parent(random, alive)
         return Proposal(self.space.mutate(random, parent.genome, self.mutations), "mutation", (parent.id,))

@@ -29,10 +29,13 @@ def make_proposer(name: str, space: Space, options: Mapping[str, Any]) -> Propos
         PluginError: there is no proposer or method of that name.
         ConfigError: it takes no such option, or a method does not fit the space.
     """
-    given = dict(options)
+    given, where = dict(options), f"proposer {name!r}"
     if "warm_start" in given:
-        given["warm_start"] = tuple((known, _embedded(space, known)) for known in given["warm_start"])
-    return PROPOSERS.get(name).make(space, where=f"proposer {name!r}", **given)
+        names = given["warm_start"]
+        if not isinstance(names, list | tuple) or not all(isinstance(known, str) for known in names):
+            raise ConfigError(f"{where}: warm_start is {names!r}; a list of method names is needed")
+        given["warm_start"] = tuple((known, _embedded(space, known)) for known in names)
+    return PROPOSERS.get(name).make(space, where=where, **given)
 
 
 def _embedded(space: Space, name: str) -> Graph:

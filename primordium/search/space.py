@@ -15,6 +15,7 @@ from primordium.errors import ConfigError, PrimordiumError
 from primordium.primitives import axes as ax
 from primordium.primitives.domain import get_domain
 from primordium.primitives.graph import GROUPS, Graph, Node, Param, live_nodes
+from primordium.primitives.identity import inline_derived
 from primordium.primitives.passes import canonicalize
 from primordium.primitives.primitive import PRIMITIVES, Attrs, AttrValue
 from primordium.primitives.views import InliningBuilder, insert_running
@@ -31,7 +32,7 @@ class Operation(NamedTuple):
 
 
 def operation(op: str, variants: Sequence[Mapping[str, AttrValue]] = ({},)) -> Operation:
-    """An operation from a primitive's name and attribute settings; unset attributes take their safe default."""
+    """An operation from a primitive's name and attribute settings; those not set take their safe default."""
     primitive = PRIMITIVES[op]
     return Operation(op, tuple(primitive.complete(v) for v in variants), primitive.arity)
 
@@ -48,6 +49,7 @@ class Space:
         operations: what an operation node may be; the primitive is drawn first, then its variant.
         size: number of operation nodes.
         affine: a trailing per-channel affine follows.
+        groups: group count of the ``group`` index set.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Space:
     operations: tuple[Operation, ...]
     size: int = 10
     affine: bool = False
+    groups: int = GROUPS
 
     @cached_property
     def leaves(self) -> tuple[Node, ...]:
@@ -69,7 +72,7 @@ class Space:
     def genome(self, nodes: tuple[Node, ...]) -> Graph:
         """The genome of these nodes, initial ones included; the last is the output."""
         return Graph(
-            self.domain, nodes, (("y", len(nodes) - 1),), self.params, groups=GROUPS, affine=self.affine
+            self.domain, nodes, (("y", len(nodes) - 1),), self.params, groups=self.groups, affine=self.affine
         )
 
     def random(self, random: Random) -> Graph:
@@ -102,8 +105,8 @@ class Space:
         return self.genome(tuple(nodes))
 
     def express(self, genome: Graph) -> Graph:
-        """The graph that a genome stands for: canonical, every batch statistic with its moving average."""
-        graph = canonicalize(genome)
+        """The graph that a genome stands for: canonical, in core primitives, batch statistics averaged."""
+        graph = canonicalize(inline_derived(genome))
         return insert_running(graph) if self.domain == "layer" else graph
 
     def embed(self, graph: Graph) -> Graph | None:
@@ -112,11 +115,11 @@ class Space:
         Moving averages are dropped (:meth:`express` puts them back); ε stays as the method has it, until a
         mutation redraws the node.
         """
-        if graph.domain != self.domain or graph.affine != self.affine:
+        if (graph.domain, graph.affine, graph.groups) != (self.domain, self.affine, GROUPS):
             return None
         try:
             return _Embedding(self).embed(graph)
-        except (PrimordiumError, KeyError):
+        except (PrimordiumError, KeyError, ValueError):
             return None
 
 
@@ -127,6 +130,7 @@ class _Embedding:
         self.space = space
         self.nodes = list(space.leaves)
         self.table = {operation.op: operation for operation in space.operations}
+        self.params: dict[str, str] = {}
 
     def embed(self, graph: Graph) -> Graph | None:
         graph = _fold_moments(_without_running(graph))
@@ -134,14 +138,18 @@ class _Embedding:
         for index in live_nodes(graph.nodes, [graph.output]):
             node = graph.nodes[index]
             known = self._leaf(graph, node)
-            place[index] = self._operation(node, tuple(place[a] for a in node.args)) if known is None else known
+            place[index] = (
+                self._operation(node, tuple(place[a] for a in node.args)) if known is None else known
+            )
         room = self.space.size - (len(self.nodes) - len(self.space.leaves))
         if room < 0 or place[graph.output] < len(self.space.leaves):
             return None
         # Dead padding goes before the live operations, whose last one must stay the output.
         first = len(self.space.leaves)
         padding = [self._operation_node(self.space.operations[0], first) for _ in range(room)]
-        shifted = [n._replace(args=tuple(a + room if a >= first else a for a in n.args)) for n in self.nodes[first:]]
+        shifted = [
+            n._replace(args=tuple(a + room if a >= first else a for a in n.args)) for n in self.nodes[first:]
+        ]
         return self.space.genome((*self.space.leaves, *padding, *shifted))
 
     def _operation_node(self, chosen: Operation, place: int) -> Node:
@@ -151,21 +159,48 @@ class _Embedding:
         if PRIMITIVES[node.op].kind != "leaf":
             return None
         if node.op == "param":
-            start = next(p for p in graph.params if p.name == node.attr("name"))
-            names = [p.name for p in self.space.params if (p.axes, p.init) == (start.axes, start.init)]
-            return self.space.leaves.index(Node("param", (), (("name", names[0]),))) if names else _missing(node)
-        return self.space.leaves.index(node) if node in self.space.leaves else _missing(node)
+            node = Node("param", (), (("name", self._param(graph, node)),))
+        if node in self.space.leaves:
+            return self.space.leaves.index(node)
+        if node == Node("const", (), (("value", 1.0),)):
+            return self._operation(Node("exp"), (self._zero(),))
+        raise _missing(node)
+
+    def _param(self, graph: Graph, node: Node) -> str:
+        """A parameter of the space that starts alike and stands for no other of the graph."""
+        wanted = next(p for p in graph.params if p.name == node.attr("name"))
+        if wanted.name not in self.params:
+            alike = [p.name for p in self.space.params if p._replace(name=wanted.name) == wanted]
+            free = [name for name in alike if name not in self.params.values()]
+            if not free:
+                raise _missing(node)
+            self.params[wanted.name] = free[0]
+        return self.params[wanted.name]
 
     def _operation(self, node: Node, args: tuple[int, ...]) -> int:
+        if node.op not in self.table:
+            return self._in_other_words(node, args)
         chosen = self.table[node.op]
         if node.op in STATISTICS and node.attr("over") not in [dict(v)["over"] for v in chosen.variants]:
-            return _missing(node)
+            raise _missing(node)
         self.nodes.append(Node(node.op, args, node.attrs))
         return len(self.nodes) - 1
 
+    def _in_other_words(self, node: Node, args: tuple[int, ...]) -> int:
+        """What the space has no operation for, in the operations that it has: a - b, max(x, 0), 1."""
+        if node.op == "sub":
+            negated = self._operation(Node("neg"), args[1:])
+            return self._operation(Node("add"), (args[0], negated))
+        if node.op == "relu":
+            return self._operation(Node("max"), (*args, self._zero()))
+        raise _missing(node)
 
-def _missing(node: Node) -> int:
-    raise KeyError(f"the space has no {node.op} {dict(node.attrs)}")
+    def _zero(self) -> int:
+        return self.space.leaves.index(Node("const", (), (("value", 0.0),)))
+
+
+def _missing(node: Node) -> KeyError:
+    return KeyError(f"the space has no {node.op} {dict(node.attrs)}")
 
 
 def _without_running(graph: Graph) -> Graph:
@@ -193,15 +228,34 @@ def _fold_moments(graph: Graph) -> Graph:
             continue
         eps = float(second.attr("value"))
         if first.op == "var":
-            nodes[index] = Node("std", first.args, PRIMITIVES["std"].complete({"over": first.attr("over"), "eps": eps}))
+            nodes[index] = Node(
+                "std", first.args, PRIMITIVES["std"].complete({"over": first.attr("over"), "eps": eps})
+            )
         elif first.op == "mean" and nodes[first.args[0]].op == "square":
             inner = nodes[first.args[0]].args
-            nodes[index] = Node("rms", inner, PRIMITIVES["rms"].complete({"over": first.attr("over"), "eps": eps}))
-    return Graph(graph.domain, tuple(nodes), graph.outputs, graph.params, groups=graph.groups, affine=graph.affine)
+            nodes[index] = Node(
+                "rms", inner, PRIMITIVES["rms"].complete({"over": first.attr("over"), "eps": eps})
+            )
+    return Graph(
+        graph.domain, tuple(nodes), graph.outputs, graph.params, groups=graph.groups, affine=graph.affine
+    )
 
 
 def _evonorm(name: str, index_sets: Sequence[str]) -> Space:
-    elementwise = ("add", "mul", "div", "max", "neg", "sigmoid", "tanh", "exp", "log", "abs", "square", "sqrt")
+    elementwise = (
+        "add",
+        "mul",
+        "div",
+        "max",
+        "neg",
+        "sigmoid",
+        "tanh",
+        "exp",
+        "log",
+        "abs",
+        "square",
+        "sqrt",
+    )
     statistics = (operation(op, [{"over": over} for over in index_sets]) for op in STATISTICS)
     return Space(
         name,
@@ -214,8 +268,27 @@ def _evonorm(name: str, index_sets: Sequence[str]) -> Space:
 
 
 _SWISH_UNARY = (
-    "neg", "abs", "square", "cube", "sqrt", "log_abs", "exp", "sin", "cos", "sinh", "cosh", "tanh", "asinh",
-    "atan", "sinc", "relu", "min0", "sigmoid", "softplus", "gauss", "erf",
+    "neg",
+    "abs",
+    "square",
+    "cube",
+    "sqrt",
+    "log_abs",
+    "exp",
+    "sin",
+    "cos",
+    "sinh",
+    "cosh",
+    "tanh",
+    "asinh",
+    "atan",
+    "sinc",
+    "relu",
+    "min0",
+    "sigmoid",
+    "softplus",
+    "gauss",
+    "erf",
 )
 _SWISH_BINARY = ("add", "mul", "sub", "div", "max", "min", "gate")
 _SWISH_TERNARY = ("gaussian_distance", "laplace_distance", "lerp")

@@ -1,5 +1,6 @@
 """Running plain graphs on random leaves: values, gradients by three ways, and what is ill-conditioned."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
@@ -23,6 +24,10 @@ SHAPE = (2, 2, 3, 4)
 STEP = 1e-11
 UNSTABLE = 1e-6
 AGREE = 1e-8
+_COMPARE = ("sign", "greater", "equal", "max", "min", "amax", "amin", "relu", "abs", "where")
+_MOVE = ("neg", "detach", "surrogate", "index", "size", "argsort", "cumargmax", "gather", "scatter")
+_EXACT = frozenset((*_COMPARE, *_MOVE))
+"""Operations that choose, compare, count or move values and do not round them."""
 
 
 def full_shape(axes: int, shape: Sequence[int]) -> tuple[int, ...]:
@@ -125,20 +130,27 @@ def difference(a: Tensor, b: Tensor) -> float:
     return float((a - b).abs().max()) / scale if a.numel() else 0.0
 
 
-def noisy(view: Graph, size: float) -> Graph:
-    """The view with a fixed random relative error behind every operation except those along an axis."""
-    random = np.random.default_rng(0xE44)
+def noisy(view: Graph) -> Graph:
+    """The view with a factor ``1 + noise`` of its own behind every operation that rounds.
+
+    A statistic has one before it too: it rounds while it sums.
+    """
     builder = Builder(view.domain, view.groups)
     values: dict[int, Value] = {}
+
+    def with_noise(value: Value) -> Value:
+        return value * (1.0 + builder.param(Param(f"noise_{value.index}", value.axes)))
+
     for index in view.live:
         node = view.nodes[index]
-        kind = PRIMITIVES[node.op].kind
-        if kind == "leaf":
+        if PRIMITIVES[node.op].kind == "leaf":
             values[index] = builder.copy_leaf(view, node)
             continue
-        values[index] = builder.emit(node.op, tuple(values[a].index for a in node.args), node.attrs)
-        if kind != "along":
-            values[index] = values[index] * (1.0 + size * random.normal())
+        exact, args = node.op in _EXACT, [values[a] for a in node.args]
+        if PRIMITIVES[node.op].kind == "statistic" and not exact:
+            args = [with_noise(arg) for arg in args]
+        value = builder.emit(node.op, tuple(arg.index for arg in args), node.attrs)
+        values[index] = value if exact else with_noise(value)
     for state in view.states:
         builder.state(state)
     return builder.finish({name: values[index] for name, index in view.outputs})
@@ -148,19 +160,25 @@ def ill_conditioned(view: Graph, leaves: Leaves, dy: Tensor) -> bool:
     """Whether eager evaluation itself is unstable: not finite, or moved far by errors in the eleventh digit.
 
     The errors are put into the leaves and behind every operation (what compares two roundings of the same
-    number does not notice those of the leaves), and with either sign (it may notice one sign only).
+    number does not notice those of the leaves), twice, and with either sign (it may notice one only).
     """
     wrt = learnable(view)
     plain = autograd(Reference(view), leaves, dy, wrt)
     if not all(value.isfinite().all() for part in plain for value in part.values()):
         return True
-    for size in (STEP, -STEP):
-        random = torch.Generator().manual_seed(17)
-        nudged = {
-            name: value * (1.0 + size * torch.randn(value.shape, dtype=value.dtype, generator=random))
-            for name, value in leaves.items()
+    shaken = noisy(view)
+    program = Reference(shaken)
+    for draw, sign in itertools.product((0, 1), (STEP, -STEP)):
+        random = torch.Generator().manual_seed(draw)
+        errors = {p.name: full_shape(p.axes, dy.shape) for p in shaken.params} | {
+            name: tuple(value.shape) for name, value in leaves.items()
         }
-        moved = autograd(Reference(noisy(view, size)), nudged, dy, wrt)
+        noise = {
+            name: sign * torch.randn(shape, dtype=dy.dtype, generator=random)
+            for name, shape in errors.items()
+        }
+        nudged = {**noise, **{name: value * (1.0 + noise[name]) for name, value in leaves.items()}}
+        moved = autograd(program, nudged, dy, wrt)
         if any(
             not difference(a[name], b[name]) < UNSTABLE
             for a, b in zip(plain, moved, strict=True)

@@ -34,7 +34,9 @@ def test_another_formula_of_a_known_function_is_recognized(text: str, name: str)
     assert found.name == name
 
 
-@pytest.mark.parametrize("text", ["activation: x * sigmoid(x) + 0.1 * sin(x)", "layer[affine]: x / std(x, over=layer)"])
+@pytest.mark.parametrize(
+    "text", ["activation: x * sigmoid(x) + 0.1 * sin(x)", "layer[affine]: x / std(x, over=layer)"]
+)
 def test_a_new_function_is_not_taken_for_a_known_one(text: str) -> None:
     """A function that no method computes has a nearest method, but is not the same."""
     found = nearest_method(parse(text))

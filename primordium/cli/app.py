@@ -1,0 +1,64 @@
+"""The commands by name. This module and those of the commands import typer alone, so that --help is quick."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+import primordium
+from primordium.cli import checks, doctor, export, plugins, presets, runs, search
+from primordium.cli.guard import guarded
+
+_COMMANDS = (
+    search.search,
+    search.resume,
+    runs.status,
+    runs.top,
+    runs.show,
+    export.export,
+    checks.confirm,
+    checks.verify,
+    presets.presets,
+)
+_OPTIONS = {"help_option_names": ["-h", "--help"]}
+
+# rich's own help and tracebacks would double the time that --help takes.
+app = typer.Typer(
+    name="primordium",
+    context_settings=_OPTIONS,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for _command in _COMMANDS:
+    app.command()(guarded(_command))
+
+_plugins = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+_plugins.command("list")(guarded(plugins.list_plugins))
+_plugins.command("show")(guarded(plugins.show))
+_plugins.command("check")(guarded(plugins.check))
+app.add_typer(_plugins, name="plugins", help="Known methods, primitives, tasks, gates and proposers.")
+app.command()(guarded(doctor.doctor))
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"primordium {primordium.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Discover normalization-activation layers and activation functions."""
+
+
+def run() -> None:
+    """Run the command line; what an output cannot encode is replaced rather than fatal."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    app(prog_name="primordium")

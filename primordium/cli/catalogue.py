@@ -1,0 +1,124 @@
+"""The plugins by kind, as tables and as plain data."""
+
+import inspect
+import math
+from dataclasses import asdict
+from typing import Any
+
+from rich.table import Table
+
+from primordium.cli.output import Page, make_table
+from primordium.cli.portrait import facts_table, portrait_page
+from primordium.cli.problems import REGISTRIES, skipped_plugins
+from primordium.cli.subject import Subject
+from primordium.errors import PluginError
+from primordium.plugins.factory import Factory
+from primordium.plugins.method import Method
+from primordium.plugins.methods import METHODS
+from primordium.plugins.registry import BUILTIN, Origin
+from primordium.primitives.primitive import PRIMITIVES, Primitive
+
+
+def list_page() -> Page:
+    """Every plugin of every kind, and those that were skipped."""
+    problems = [{"group": kind, **asdict(problem)} for kind, problem in skipped_plugins()]
+    data = {kind: [_entry(kind, name) for name in names(kind)] for kind in REGISTRIES}
+    body: list[Any] = [_method_table(data["methods"])]
+    for kind, entries in data.items():
+        if kind != "methods":
+            body.append(f"{kind}: {', '.join(entry['name'] for entry in entries)}\n")
+    body += [
+        f"skipped the {p['group']} plugin {p['plugin']!r} of {p['distribution']}: {p['reason']}"
+        for p in problems
+    ]
+    return Page({**data, "problems": problems}, body)
+
+
+def show_page(name: str) -> Page:
+    """Everything that goes by a name; a method and a primitive may share one.
+
+    Raises:
+        PluginError: nothing does.
+    """
+    found = {kind: _entry(kind, name) for kind in REGISTRIES if _has(kind, name)}
+    if not found:
+        METHODS.get(name)  # raises, and names what is close
+    if "methods" in found:
+        method = METHODS.get(name)
+        found["methods"] |= portrait_page(Subject(method.name, method.graph, method=method)).data
+    body: list[Any] = []
+    for kind, facts in found.items():
+        body += [f"{kind.removesuffix('s')} {facts['name']}", facts_table(facts), ""]
+    return Page(found, body)
+
+
+def names(kind: str) -> list[str]:
+    """The names of a kind, without aliases; a primitive's are the built-in ones as well."""
+    if kind == "primitives":
+        REGISTRIES[kind].names()  # adds those of other packages to the table
+        return list(PRIMITIVES)
+    return list(REGISTRIES[kind].names())
+
+
+def _has(kind: str, name: str) -> bool:
+    if kind == "primitives":
+        return name in names(kind)
+    try:
+        REGISTRIES[kind].get(name)
+    except PluginError:
+        return False
+    return True
+
+
+def _entry(kind: str, name: str) -> dict[str, Any]:
+    """What is said of one entry; ``name`` may be an alias."""
+    entry = PRIMITIVES[name] if kind == "primitives" else REGISTRIES[kind].get(name)
+    return {**_facts(entry), "origin": asdict(_origin(kind, name))}
+
+
+def _origin(kind: str, name: str) -> Origin:
+    registry = REGISTRIES[kind]
+    if kind == "primitives" and name not in registry.names():
+        return Origin(PRIMITIVES[name].kind, BUILTIN)
+    return registry.origin(name)
+
+
+def _facts(entry: Method | Primitive | Factory[Any]) -> dict[str, Any]:
+    if isinstance(entry, Method):
+        return {
+            "name": entry.name,
+            "kind": entry.kind,
+            "catalogue": entry.catalogue,
+            "formula": entry.formula,
+            "aliases": list(entry.aliases),
+            "parameters": {name: parameter._asdict() for name, parameter in entry.parameters.items()},
+            "paper": entry.paper,
+            "summary": entry.summary,
+        }
+    if isinstance(entry, Primitive):
+        attributes = {name: _plain(value) for name, value in entry.attrs.items()}
+        facts = {"name": entry.name, "kind": entry.kind, "arity": entry.arity}
+        return {**facts, "attributes": attributes, "summary": entry.summary}
+    lines = (inspect.getdoc(entry.build) or "").splitlines()
+    return {"name": entry.name, "options": _options(entry), "summary": lines[0] if lines else ""}
+
+
+def _options(factory: Factory[Any]) -> dict[str, Any]:
+    """The options of a configuration with their defaults; what the program itself supplies has none."""
+    parameters = inspect.signature(factory.build).parameters.values()
+    return {p.name: _plain(p.default) for p in parameters if p.default is not p.empty}
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON can hold it."""
+    exact = value is None or isinstance(value, bool | int | str)
+    return value if exact or (isinstance(value, float) and math.isfinite(value)) else repr(value)
+
+
+def _method_table(methods: list[dict[str, Any]]) -> Table:
+    table = make_table("method", "kind", "formula", "aliases", "from")
+    for facts in methods:
+        aliases = ", ".join(facts["aliases"])
+        origin = facts["origin"]["distribution"]
+        table.add_row(facts["name"], facts["kind"].replace("_", " "), facts["formula"], aliases, origin)
+    return table

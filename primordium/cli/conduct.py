@@ -1,0 +1,79 @@
+"""A search from the command line: watched while it runs, summed up when it ends, its winner exported."""
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from primordium.cli.live import displayed
+from primordium.cli.output import make_console
+from primordium.cli.problems import warn_of_skipped_plugins
+from primordium.cli.standings import ladder_table, standings_body
+from primordium.cli.subject import find_subject
+from primordium.cli.takeaway import export_module
+from primordium.cli.watch import Watch
+from primordium.configs.schema import RunConfig
+from primordium.results import Run
+from primordium.search.engine import Observer
+from primordium.search.store import Store
+from primordium.session import opened, resume, start, worker_count
+
+
+def conduct_search(config: RunConfig, run: str, target: Path | None) -> None:
+    """Start a run, see it through and sum it up.
+
+    Args:
+        config: what to search.
+        run: its directory or URL.
+        target: where its winner is written, if anywhere.
+    """
+    _see_through(run, config, lambda observer: start(config, run, observer=observer))
+    _sum_up(run, target)
+
+
+def conduct_resume(run: str, workers: int | None, allow_changes: bool, target: Path | None) -> None:
+    """Go on with a run, see it through and sum it up; see :func:`conduct_search`."""
+    executor: dict[str, Any] = {} if workers is None else {"workers": workers}
+    with Store.open(run, read_only=True) as store:
+        config = opened(store, executor=executor).config
+
+    def go_on(observer: Observer) -> object:
+        return resume(run, observer=observer, executor=executor, allow_changes=allow_changes)
+
+    _see_through(run, config, go_on)
+    _sum_up(run, target)
+
+
+def _see_through(run: str, config: RunConfig, go: Callable[[Observer], object]) -> None:
+    warn_of_skipped_plugins()
+    workers = worker_count(config)
+    watch = Watch(config, workers)
+    typer.echo(
+        f"{run}: {config.candidates} candidates of space {config.space}, task {config.task.name}, "
+        f"architectures {', '.join(config.models)}, seed {config.seed}, workers {workers}"
+    )
+    with displayed(watch, run) as observer:
+        go(observer)
+
+
+def _sum_up(run: str, target: Path | None) -> None:
+    found, console = Run(run), make_console()
+    standings = found.leaderboard()
+    console.print("Gate ladder")
+    console.print(ladder_table(found.ladder()))
+    if not any(not line.baseline for line in standings):
+        console.print(f"No candidate of {run} got through training: there is no winner to compare or export.")
+        return
+    for part in standings_body(standings, found.progress.finals, "Validation"):
+        console.print(part)
+    if target is not None:
+        console.print(export_module(find_subject(run), target, overwrite=True))
+    name = shlex.quote(run)
+    console.print(
+        "Next:\n"
+        f"    primordium confirm {name}     # winner and baselines again: new seeds, held-out data\n"
+        f"    primordium top {name}         # all candidates\n"
+        f"    primordium show {name}        # the winner: formula, LaTeX, parents"
+    )

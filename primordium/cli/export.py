@@ -1,0 +1,32 @@
+"""``primordium export``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from primordium.errors import PrimordiumError
+
+
+def export(
+    what: Annotated[str, typer.Argument(metavar="RUN", help="A run, a method, a graph file or text.")],
+    id: Annotated[str | None, typer.Argument(metavar="[ID]", help="A candidate (default: the best).")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The file (default: RUN/best.py, RUN/ID.py, NAME.py).")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write a layer as one Python file.
+
+    The file needs torch alone, and tests itself when it is run.
+    """
+    from primordium.cli.subject import find_subject
+    from primordium.cli.takeaway import export_module
+
+    subject = find_subject(what, id)
+    folder = Path(what) if subject.run is not None and "://" not in what else Path()
+    stem = "best" if subject.run is not None and id is None else subject.name
+    target = out or folder / f"{stem}.py"
+    if target.exists() and not force:
+        raise PrimordiumError(f"{target} exists already; replace it with --force, or name another with -o")
+    typer.echo(export_module(subject, target, overwrite=force))

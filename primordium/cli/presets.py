@@ -1,0 +1,18 @@
+"""``primordium presets``."""
+
+from primordium.cli.output import Json, Page, emit, make_table
+
+
+def presets(json: Json = False) -> None:
+    """List the configurations that ship."""
+    from primordium.configs import schema
+
+    table = make_table("preset", "space", "task", "candidates", "what it does", right=("candidates",))
+    data = []
+    for name in schema.presets():
+        config = schema.load_config(name)
+        table.add_row(name, config.space, config.task.name, str(config.candidates), config.description)
+        data.append(
+            {"name": name, "description": config.description, "config": config.model_dump(mode="json")}
+        )
+    emit(Page(data, [table]), json)

@@ -1,0 +1,81 @@
+"""What ``show`` and ``export`` are pointed at: a candidate of a run, a known method, a graph file or text."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from primordium.api import graph as read_graph
+from primordium.errors import GraphError, PluginError, StoreError
+from primordium.export.module_file import graph_of_file
+from primordium.plugins.method import Method
+from primordium.plugins.methods import method
+from primordium.primitives.graph import Graph
+from primordium.results import Run
+from primordium.search.store import CandidateRow
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A graph with what is known of it.
+
+    Attributes:
+        name: how it is called: a candidate's id, a method's name, a file's stem, ``graph``.
+        graph: what it computes.
+        run, row: where it is a candidate of a run.
+        method: where it is a known method.
+    """
+
+    name: str
+    graph: Graph
+    run: Run | None = None
+    row: CandidateRow | None = None
+    method: Method | None = None
+
+
+def find_subject(what: str, id: str | None = None) -> Subject:
+    """The subject that a command line names.
+
+    Args:
+        what: a run's directory or URL, a graph file (JSON, text, or an exported .py, which is not run), a
+            graph's text, or a method's name.
+        id: a candidate of the run; its best if not given.
+
+    Raises:
+        StoreError: there is no such run, or no such candidate in it.
+        GraphError: the file or text is no graph.
+        PluginError: it is nothing of all that.
+    """
+    path = Path(what)
+    if "://" in what or (path / "run.db").exists():
+        return _candidate(Run(what), id)
+    if id is not None:
+        raise StoreError(f"there is no run at {what!r}, so it has no candidate {id!r}")
+    if path.is_file():
+        return Subject(path.stem, _read(path))
+    if ":" in what or what.lstrip().startswith("{"):
+        return Subject("graph", read_graph(what))
+    if not what.isidentifier():
+        return _candidate(Run(what), id)  # a path: the error names the runs beside it
+    return _method(what)
+
+
+def _candidate(run: Run, id: str | None) -> Subject:
+    if id is not None and id not in run.progress.outcomes:
+        name = str(run.path)
+        raise StoreError(f"run {name!r} has no trained candidate {id!r}; see `primordium top {name}`")
+    row = run.candidate(id or run.best)
+    return Subject(row.id, run.graph(row.id), run=run, row=row)
+
+
+def _read(path: Path) -> Graph:
+    try:
+        return graph_of_file(path) if path.suffix == ".py" else read_graph(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, GraphError) as error:
+        raise GraphError(f"{path}: {error}") from error
+
+
+def _method(name: str) -> Subject:
+    try:
+        found = method(name)
+    except PluginError as error:
+        raise PluginError(f"{name!r} is neither a run nor a graph file here, nor a method: {error}") from None
+    return Subject(found.name, found.graph, method=found)

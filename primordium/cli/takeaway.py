@@ -1,0 +1,78 @@
+"""What a user takes home: the exported module file, with where its layer comes from and how to use it."""
+
+from pathlib import Path
+
+from primordium.cli.output import plus_minus
+from primordium.cli.standings import origin, verdict
+from primordium.cli.subject import Subject
+from primordium.export.module_class import class_name
+from primordium.export.module_file import Provenance, write_module
+from primordium.primitives.text import to_text
+from primordium.results import Run
+
+
+def export_module(subject: Subject, target: Path, *, overwrite: bool) -> str:
+    """Write a module file, and say how to use it.
+
+    Args:
+        subject: what to export.
+        target: the file.
+        overwrite: whether a file that is there may be replaced.
+
+    Raises:
+        GraphError: the graph is no layer or activation.
+        PrimordiumError: the file is there already, or cannot be written.
+    """
+    told = provenance(subject)
+    write_module(subject.graph, told, target, overwrite=overwrite)
+    name = class_name(told.title, subject.graph.domain)
+    return (
+        f"{subject.name} is in {target}; it needs torch alone:\n"
+        f"    from {target.stem} import {name}\n"
+        f"    layer = {name}(64)     # 64 channels, in place of {_place(subject)}\n"
+        f"    python {target}     # tests it"
+    )
+
+
+def _place(subject: Subject) -> str:
+    return "normalization + activation" if subject.graph.domain == "layer" else "an activation"
+
+
+def provenance(subject: Subject) -> Provenance:
+    """Where a subject comes from, for the docstring of its file."""
+    text = to_text(subject.graph)
+    if subject.run is not None and subject.row is not None:
+        name = Path(str(subject.run.path)).absolute().name
+        return Provenance(
+            f"{name} {subject.name}",
+            text,
+            run=f"candidate {subject.name} of the run {name}, seed {subject.run.config['seed']}",
+            scores=_scores(subject.run, subject.name),
+            notes=_notes(subject.run, subject),
+        )
+    if subject.method is not None:
+        found = subject.method
+        return Provenance(found.name, text, notes=(found.summary, f"Source: {found.paper}.", *found.traps))
+    return Provenance(subject.name, text)
+
+
+def _scores(run: Run, id: str) -> dict[str, str]:
+    """The final comparison where the candidate was in it, else the search's own scores."""
+    standings = run.leaderboard()
+    mine = next((line for line in standings if line.name == id), None)
+    if mine is None:
+        return {f"{model} (search, one seed)": f"{s:.4f}" for model, s in run.candidate(id).scores.items()}
+    scores = {f"mean (95 % over {mine.seeds} seeds)": plus_minus(mine.mean, mine.interval)}
+    scores |= {model: f"{score:.4f}" for model, score in mine.by_model.items()}
+    known = [line for line in standings if line.baseline]
+    return scores | {f"{line.name} (baseline)": plus_minus(line.mean, line.interval) for line in known}
+
+
+def _notes(run: Run, subject: Subject) -> tuple[str, ...]:
+    task = run.config["task"]["name"]
+    notes = [f"Scores are on the validation data of {task!r}."]
+    if subject.row is not None:
+        notes.append(f"Origin: {origin(subject.row)}.")
+    if subject.name in run.progress.finals and run.best == subject.name:
+        notes.append(verdict(run.leaderboard(), run.progress.finals))
+    return tuple(notes)

@@ -1,0 +1,134 @@
+"""What a display needs to know of a running search, kept up to date by the search's events."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from primordium.configs.schema import RunConfig
+from primordium.primitives.text import formula
+from primordium.results import half_width
+from primordium.search.engine import FINAL, RESULT, Progress, fitness
+from primordium.search.ladder import Rung, gate_names, ladder
+from primordium.search.space import get_space
+from primordium.search.store import Event
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best candidate by search score."""
+
+    id: str
+    fitness: float
+    formula: str
+
+
+@dataclass(frozen=True)
+class Final:
+    """One entry of the final comparison, trained."""
+
+    name: str
+    mean: float
+    interval: float | None
+    baseline: bool
+
+
+@dataclass
+class Cost:
+    """What one evaluation takes: of candidates, which gates may end early, or whole."""
+
+    seconds: float = 0.0
+    runs: int = 0
+
+    def add(self, event: Event, runs: int) -> None:
+        """Take in the evaluations of an event."""
+        self.seconds += event.timing.get("evaluate", 0.0)
+        self.runs += runs
+
+    @property
+    def mean(self) -> float:
+        """Seconds an evaluation, 0 where there was none."""
+        return self.seconds / self.runs if self.runs else 0.0
+
+
+class Watch:
+    """An observer of a search that folds its events into what can be shown.
+
+    Everything is computed in the observer, in the thread of the search; a display in another thread only
+    reads whole values.
+
+    Args:
+        config: of the run.
+        workers: how many evaluations run at a time.
+        clock: seconds, for the estimate of the time left.
+    """
+
+    def __init__(self, config: RunConfig, workers: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.config = config
+        self.workers = workers
+        self.done = 0
+        self.total = config.candidates
+        self.scored = 0
+        self.raw = 0
+        self.best: Best | None = None
+        self.rungs: list[Rung] = []
+        self.finals: list[Final] = []
+        self.final_total = config.final.finalists + len(config.final.baselines)
+        self._express = get_space(config.space).express
+        self._gates = gate_names(config.gates, config.training.steps)
+        self._clock = clock
+        self._began = self._last = clock()
+        self._looked = 0
+        self._results = 0
+        self._candidate, self._whole = Cost(), Cost()
+
+    def __call__(self, event: Event, progress: Progress) -> None:
+        """Fold one event in."""
+        self._last = self._clock()
+        self.raw = progress.raw
+        self._look(progress)
+        self.rungs = ladder(progress, *self._gates)
+        if event.kind == RESULT:
+            self._results += 1
+            if self._results > self.workers:  # the first evaluation of a worker loads the data as well
+                results = event.payload["results"]
+                self._candidate.add(event, len(results))
+                if all(result["scores"] for result in results):
+                    self._whole.add(event, len(results))
+        elif event.kind == FINAL:
+            self._whole.add(event, self.config.final.seeds)
+        if progress.finalists is not None:
+            self.final_total = len(progress.finalists)
+            entries = dict(progress.finalists)
+            self.finals = [_final(name, progress, entries[name] is None) for name in progress.finals]
+
+    def _look(self, progress: Progress) -> None:
+        """Take in the candidates whose results are new."""
+        best = self.best
+        for one in progress.history[self._looked :]:
+            self.scored += bool(one.scores)
+            if one.scores and (best is None or one.fitness > best.fitness):
+                best = Best(one.id, one.fitness, formula(self._express(one.genome)))
+        self.best = best
+        self.done = self._looked = len(progress.history)
+
+    @property
+    def final_done(self) -> int:
+        """Entries of the final comparison that are trained."""
+        return len(self.finals)
+
+    def elapsed(self) -> float:
+        """Seconds since this display began."""
+        return self._clock() - self._began
+
+    def left(self) -> float | None:
+        """Seconds to the end, by what evaluations have cost so far; ``None`` while too little is known."""
+        if not self._whole.runs:
+            return None
+        candidates = (self.total - self.done) * (self._candidate.mean or self._whole.mean)
+        finals = (self.final_total - self.final_done) * self.config.final.seeds * self._whole.mean
+        return max(0.0, (candidates + finals) / self.workers - (self._clock() - self._last))
+
+
+def _final(name: str, progress: Progress, baseline: bool) -> Final:
+    means = [fitness(by_model) for by_model in progress.finals[name].values()]
+    return Final(name, sum(means) / max(1, len(means)), half_width(means), baseline)

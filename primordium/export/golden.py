@@ -1,0 +1,61 @@
+"""Golden values of a graph: what the reference back end gives in float64, and how exactly it can be met."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
+
+from primordium.export.self_test import distance, record, sample, summary, varied
+from primordium.kernels.module import GraphModule
+from primordium.primitives.graph import Graph
+
+Summaries: TypeAlias = Mapping[str, tuple[float, ...]]
+
+SHAPES: tuple[tuple[int, ...], ...] = (
+    (3, 64, 3, 3),  # 32 groups of two channels
+    (4, 6, 5, 4),
+    (2, 7, 3, 2),
+    (4, 6, 1, 1),
+    (1, 7, 4, 4),
+)
+TOLERANCE = 1e-7
+SINGLE = 1e-4
+INACCURATE = 1e-2
+_NUDGE = 1e-13
+_MARGIN = 10.0
+
+
+@dataclass(frozen=True)
+class Golden:
+    """What the self-test of a written file compares with.
+
+    Attributes:
+        values: summaries of outputs, input gradients and running statistics, by shape.
+        tolerance: relative difference allowed in float64; larger where a change in the thirteenth digit of
+            the input shows.
+        single: the same in float32, ``None`` where float32 is off by more than one per cent.
+    """
+
+    values: Mapping[tuple[int, ...], Summaries]
+    tolerance: float
+    single: float | None
+
+
+def golden(graph: Graph) -> Golden:
+    """Measure a layer or activation graph with the reference back end.
+
+    Raises:
+        GraphError: the graph is no layer, or cannot be run.
+    """
+    make = partial(GraphModule, graph, backend="reference")
+    values = {shape: record(make, shape) for shape in SHAPES}
+    nudged = {shape: record(make, shape, _NUDGE) for shape in SHAPES}
+    shaken = max(distance(values[s][name], nudged[s][name]) for s in SHAPES for name in values[s])
+    first = SHAPES[0]
+    output = varied(make(first[1]))(sample(first, 0.0).float())
+    error = distance(values[first]["train output"], summary(output))
+    return Golden(
+        values,
+        tolerance=max(TOLERANCE, _MARGIN * shaken),
+        single=max(SINGLE, _MARGIN * error) if error < INACCURATE else None,
+    )

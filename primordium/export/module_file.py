@@ -1,0 +1,184 @@
+"""A graph as one Python file that needs only torch and checks itself when it is run."""
+
+import ast
+import inspect
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from primordium.errors import GraphError, PrimordiumError
+from primordium.export import portable, self_test
+from primordium.export.golden import Golden, golden
+from primordium.export.module_class import class_name, class_source
+from primordium.export.module_doc import Provenance, docstring
+from primordium.export.straight_line import straight_line
+from primordium.kernels import torch_runtime
+from primordium.primitives import serial
+from primordium.primitives.graph import Graph
+
+__all__ = ["Provenance", "graph_of_file", "module_source", "write_module"]
+
+_WIDTH = 100
+_RUNTIME: Mapping[str, Any] = {
+    name: value
+    for module in (torch_runtime, portable)
+    for name, value in vars(module).items()
+    if getattr(value, "__module__", None) == module.__name__
+}
+_GOLDEN_COMMENT = """\
+# What the reference implementation gave in float64, by shape of the input: root mean square, mean against a
+# wave, and two values of each tensor. Parameters as in ``varied``, inputs as in ``sample``."""
+_GRAPH_COMMENT = "# The graph itself, which Primordium reads back."
+_IMPORTS = """\
+import math
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+
+import torch
+{functional}from torch import Tensor, nn"""
+_MAIN = """\
+if __name__ == "__main__":
+    test = SelfTest(
+        {name},
+        GOLDEN,
+        tolerance={tolerance},
+        single={single},
+    )
+    raise SystemExit(test.main())
+"""
+
+
+def module_source(graph: Graph, provenance: Provenance) -> str:
+    """The text of the file, which has passed its own self-test.
+
+    Its class has the ``state_dict`` keys of :class:`primordium.kernels.module.GraphModule`.
+
+    Raises:
+        GraphError: the graph is no layer or activation, or has no torch source.
+        PrimordiumError: the file's layer does not meet the reference back end.
+    """
+    if graph.domain not in ("layer", "activation"):
+        raise GraphError(
+            f"a graph of domain {graph.domain!r} is no module; only 'layer' and 'activation' graphs are"
+        )
+    body = straight_line(graph)
+    measured = golden(graph)
+    name = class_name(provenance.title, graph.domain)
+    blocks = [
+        *_runtime_sources(body.runtime),
+        class_source(name, graph, body),
+        f"{_GOLDEN_COMMENT}\n{_golden_constant(measured)}\n\n{_GRAPH_COMMENT}\n{_graph_constant(graph)}",
+        *(inspect.getsource(item) for item in self_test.EMBEDDED),
+        _MAIN.format(
+            name=name,
+            tolerance=f"{measured.tolerance:.2g}",
+            single=measured.single and f"{measured.single:.2g}",
+        ),
+    ]
+    code = "\n\n\n".join(block.strip("\n") for block in blocks)
+    source = f"{docstring(graph, provenance, measured)}\n{_imports(code)}\n\n\n{code}\n"
+    _verify(source, name, measured)
+    return source
+
+
+def write_module(graph: Graph, provenance: Provenance, path: Path, *, overwrite: bool = False) -> None:
+    """Write the file, whole or not at all.
+
+    Raises:
+        GraphError: see :func:`module_source`.
+        PrimordiumError: the path exists and may not be overwritten, or cannot be written.
+    """
+    path = Path(path)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        if path.exists() and not overwrite:
+            raise PrimordiumError(f"{path} exists; choose another name, or allow overwriting")
+        source = module_source(graph, provenance)
+        unfinished.write_text(source, encoding="utf-8")
+        unfinished.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            unfinished.unlink()
+        raise PrimordiumError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def graph_of_file(path: Path) -> Graph:
+    """The graph that a written file holds; nothing of the file is run.
+
+    Raises:
+        PrimordiumError: the file cannot be read or holds no graph.
+    """
+    try:
+        tree = ast.parse(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise PrimordiumError(f"cannot read {path}: {error}") from error
+    for node in tree.body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id="GRAPH")], value=ast.Constant(value=str(text))):
+                return serial.from_json(text)
+    raise PrimordiumError(
+        f"{path} holds no graph; files written by 'primordium export' have a constant GRAPH"
+    )
+
+
+def _runtime_sources(names: tuple[str, ...]) -> Iterator[str]:
+    """The functions of these names, each after those that it calls."""
+    waiting, found = list(names), list[str]()
+    while waiting:
+        name = waiting.pop()
+        source = inspect.getsource(_RUNTIME[name])
+        found.append(name)
+        waiting += [n for n in re.findall(r"\w+", source) if n in _RUNTIME and n != name]
+    for name in dict.fromkeys(reversed(found)):
+        yield re.sub(r"  # type: ignore.*", "", inspect.getsource(_RUNTIME[name]))
+
+
+def _imports(code: str) -> str:
+    """The import statements that the code needs."""
+    functional = "import torch.nn.functional as F\n" if re.search(r"\bF\.", code) else ""
+    return _IMPORTS.format(functional=functional)
+
+
+def _golden_constant(measured: Golden) -> str:
+    lines = ["GOLDEN = {"]
+    for shape, summaries in measured.values.items():
+        lines.append(f"    {shape}: {{")
+        for name, numbers in summaries.items():
+            lines.append(f'        "{name}": ({", ".join(_literal(n) for n in numbers)}),')
+        lines.append("    },")
+    return "\n".join([*lines, "}"])
+
+
+def _literal(number: float) -> str:
+    text = f"{number:.10g}"
+    return text if number - number == 0.0 else f'float("{text}")'
+
+
+def _graph_constant(graph: Graph) -> str:
+    """The canonical JSON in a string, broken between its tokens."""
+    lines = [""]
+    for token in re.split(r'(?<=,)(?=["{\[])', serial.to_json(graph)):
+        if lines[-1] and len(lines[-1]) + len(token) > _WIDTH:
+            lines.append("")
+        lines[-1] += token
+    text = "\n".join(lines)
+    return f'GRAPH = r"""\n{text}\n"""'
+
+
+def _verify(source: str, name: str, measured: Golden) -> None:
+    """Run the checks of the file that is about to be written."""
+    namespace: dict[str, Any] = {"__name__": name}
+    # The text was made above, from installed templates; words from outside stand in string literals only.
+    exec(compile(source, f"<{name}>", "exec"), namespace)
+    test = self_test.SelfTest(
+        namespace[name],
+        measured.values,
+        tolerance=measured.tolerance,
+        single=measured.single,
+    )
+    for label, problem in test.problems():
+        if problem:
+            raise PrimordiumError(f"{name} does not meet the reference back end: {label}: {problem}")

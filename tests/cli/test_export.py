@@ -1,0 +1,62 @@
+"""Tests of `export`: from a run, a method and a graph file to a file that stands by itself."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from command_line import refused, succeed
+
+import primordium as pm
+from primordium.export.module_file import graph_of_file
+
+
+def layer_of(path: Path, name: str) -> Any:
+    """The class that a written file holds."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return getattr(module, name)
+
+
+def test_the_best_of_a_run_goes_into_its_directory(run: Path) -> None:
+    """Protects the default: RUN/best.py, with scores and origin, and not over a file unless asked."""
+    succeed("export", run, "--force")
+    assert "replace it with --force" in refused("export", run)
+    text = (run / "best.py").read_text()
+    assert graph_of_file(run / "best.py") == pm.load(run).graph()
+    for part in ("candidate ", "bn_relu (baseline)", "±", "3 seeds"):
+        assert part in text
+
+
+def test_a_candidate_goes_beside_it(run: Path) -> None:
+    """Protects one candidate's file from being taken for the best."""
+    scored = [one.id for one in pm.load(run).progress.history if one.scores]
+    succeed("export", run, scored[-1], "--force")
+    assert graph_of_file(run / f"{scored[-1]}.py") == pm.load(run).graph(scored[-1])
+
+
+def test_a_method_goes_where_it_is_told(tmp_path: Path) -> None:
+    """Protects engineers who want one known layer: the file's class does what the layer does."""
+    target = tmp_path / "layer.py"
+    assert "from layer import EvonormS0" in succeed("export", "evonorm_s0", "-o", target)
+    x = torch.randn(2, 8, 5, 5, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(layer_of(target, "EvonormS0")(8)(x), pm.layer("evonorm_s0", 8)(x))
+
+
+def test_without_a_name_the_file_is_called_after_the_method(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Protects the current directory from surprises."""
+    monkeypatch.chdir(tmp_path)
+    succeed("export", "golu")
+    assert [path.name for path in tmp_path.iterdir()] == ["golu.py"]
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """Protects from a traceback at the end of a search."""
+    target = tmp_path / "missing" / "best.py"
+    assert f"cannot write {target}" in refused("export", "relu", "-o", target)

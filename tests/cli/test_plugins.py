@@ -1,0 +1,98 @@
+"""Tests of `plugins`: what there is, what was skipped, what is sound."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import program, refused, succeed
+
+import primordium
+from primordium.plugins.methods import METHODS
+from primordium.primitives.primitive import PRIMITIVES
+
+BROKEN = """
+from primordium.plugins.method import activation
+
+@activation(paper="nobody")
+def wild(o, x):
+    "Not finite for large inputs."
+    return o.exp(o.exp(o.square(x)))
+
+def explode():
+    raise RuntimeError("does not load")
+"""
+ENTRY_POINTS = """
+[primordium.methods]
+wild = broken_plugin:wild
+gone = broken_plugin:missing
+"""
+
+
+def data(*arguments: object) -> Any:
+    """What a command prints for programs."""
+    return json.loads(succeed(*arguments, "--json"))
+
+
+def test_list_has_every_kind_with_its_facts() -> None:
+    """Protects the program's view of the registry: all methods, with what the catalogue needs."""
+    found = data("plugins", "list")
+    assert [entry["name"] for entry in found["methods"]] == list(METHODS.names())
+    assert [entry["name"] for entry in found["primitives"]] == list(PRIMITIVES)
+    assert {"tasks", "gates", "proposers", "problems"} <= set(found)
+    swish = next(entry for entry in found["methods"] if entry["name"] == "swish")
+    assert swish["kind"] == "activation"
+    assert swish["catalogue"] == "swish_search"
+    assert swish["formula"] == "x * sigmoid(beta * x)"
+    assert swish["aliases"] == ["swish_beta"]
+    assert swish["parameters"] == {"beta": {"axes": "{C}", "init": 1.0, "learnable": True}}
+    assert swish["origin"] == {"plugin": "activations", "distribution": "primordium"}
+    text = succeed("plugins", "list")
+    assert all(name in text for name in METHODS.names())
+
+
+def test_show_finds_aliases_and_every_kind() -> None:
+    """Protects looking things up: an alias finds its method, a name shared by two kinds finds both."""
+    assert data("plugins", "show", "swish_beta")["methods"]["name"] == "swish"
+    assert set(data("plugins", "show", "relu")) == {"methods", "primitives"}
+    assert data("plugins", "show", "quality")["gates"]["options"]["steps"] == 100
+    assert "beta {C} from 1" in succeed("plugins", "show", "swish")
+    assert "did you mean" in refused("plugins", "show", "swihs")
+
+
+def test_check_finds_built_in_entries_sound() -> None:
+    """Protects the check that authors are pointed to."""
+    found = data("plugins", "check", "relu")
+    assert found["sound"] is True
+    assert [entry["kind"] for entry in found["checked"]] == ["method", "primitive"]
+    assert [entry["problems"] for entry in found["checked"]] == [[], []]
+    assert "1 checked, 0 with problems" in succeed("plugins", "check", "group_norm_silu")
+    assert "no installed package" in refused("plugins", "check", "no_such_thing")
+
+
+@pytest.fixture
+def broken_package(tmp_path: Path) -> Path:
+    """A directory with an installed package whose two plugins are broken, each in its way."""
+    (tmp_path / "broken_plugin.py").write_text(BROKEN)
+    facts = tmp_path / "broken_package-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-package\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text(ENTRY_POINTS)
+    return tmp_path
+
+
+def test_a_broken_plugin_is_reported_by_name_and_skipped(broken_package: Path) -> None:
+    """Protects everyone from one broken package: it is named with its reason, and the rest works."""
+    path = f"{broken_package}:{Path(primordium.__file__).parents[1]}"
+    calls = (["list"], ["check", "broken-package"], ["check", "relu"])
+    processes = [program("plugins", *c, "--json", cwd=broken_package, PYTHONPATH=path) for c in calls]
+    (listed, _), (checked, _), (other, _) = (process.communicate() for process in processes)
+    assert [process.returncode for process in processes] == [0, 1, 0]
+    problems = {entry["plugin"]: entry for entry in json.loads(listed)["problems"]}
+    assert set(problems) == {"wild", "gone"}
+    assert all(entry["distribution"] == "broken-package" for entry in problems.values())
+    assert "'wild' fails its conformance check: finite:" in problems["wild"]["reason"]
+    assert "missing" in problems["gone"]["reason"]
+    assert "wild" not in {entry["name"] for entry in json.loads(listed)["methods"]}
+    assert {entry["name"] for entry in json.loads(checked)["checked"]} == {"wild", "gone"}
+    assert json.loads(other)["sound"] is True
