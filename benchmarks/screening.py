@@ -16,7 +16,10 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from random import Random
+
+import numpy as np
 
 from primordium.evaluators.screening import Screen
 from primordium.evaluators.screening_gates import Gradient, Numeric, Static
@@ -88,6 +91,14 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def processor() -> str:
+    """The processor's name."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else ():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
 def main() -> None:
     """Run both streams and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -98,7 +109,8 @@ def main() -> None:
     options = parser.parse_args()
     space = get_space(options.space)
     print(
-        f"# {platform.machine()} {platform.python_version()} {time.strftime('%Y-%m-%d')}: {' '.join(sys.argv)}"
+        f"# {processor()}, Python {platform.python_version()}, NumPy {np.__version__}, "
+        f"{time.strftime('%Y-%m-%d')}: python {' '.join(sys.argv)}"
     )
     for name in ("random", "mutation"):
         random = Random(1)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from primordium.plugins.methods import method
 from primordium.plugins.primitives import load_primitives
 from primordium.primitives.graph import Graph
 from primordium.primitives.serial import from_dict
-from primordium.search.engine import Progress, fitness
 from primordium.search.ladder import Rung, gate_names, ladder
+from primordium.search.progress import Progress, fitness
 from primordium.search.space import Space, get_space
 from primordium.search.store import CandidateRow, Store
 from primordium.session import ranked
@@ -152,7 +152,9 @@ class Run:
 
     def text(self, name: str) -> str:
         """The one-line text of a candidate or of a baseline's graph."""
-        return str(method(name).graph if name in self.config["final"]["baselines"] else self.graph(name))
+        if name in self.config["final"]["baselines"]:
+            return str(replace(method(name).graph, groups=self.config["groups"]))
+        return str(self.graph(name))
 
     @property
     def best(self) -> str:

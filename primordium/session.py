@@ -32,18 +32,10 @@ from primordium.plugins.novelty import is_known
 from primordium.plugins.primitives import load_primitives
 from primordium.primitives.graph import Graph
 from primordium.primitives.serial import to_json
-from primordium.search.engine import (
-    FAILURE,
-    Engine,
-    Observer,
-    Progress,
-    Settings,
-    derived_seed,
-    fitness,
-    result_payload,
-    search_seed,
-)
+from primordium.search.engine import Engine, Observer, Settings, result_payload
+from primordium.search.progress import FAILURE, Progress, fitness
 from primordium.search.proposers import make_proposer
+from primordium.search.seeds import derived_seed, search_seed
 from primordium.search.space import Space, get_space
 from primordium.search.store import Store
 

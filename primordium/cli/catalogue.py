@@ -18,6 +18,8 @@ from primordium.plugins.methods import METHODS
 from primordium.plugins.registry import BUILTIN, Origin
 from primordium.primitives.primitive import PRIMITIVES, Primitive
 
+_KINDS = {"norm_activation_layer": "norm + act"}
+
 
 def list_page() -> Page:
     """Every plugin of every kind, and those that were skipped."""
@@ -116,9 +118,7 @@ def _plain(value: Any) -> Any:
 
 
 def _method_table(methods: list[dict[str, Any]]) -> Table:
-    table = make_table("method", "kind", "formula", "aliases", "from")
+    table = make_table("method", "kind", "formula", folding=("formula",))
     for facts in methods:
-        aliases = ", ".join(facts["aliases"])
-        origin = facts["origin"]["distribution"]
-        table.add_row(facts["name"], facts["kind"].replace("_", " "), facts["formula"], aliases, origin)
+        table.add_row(facts["name"], _KINDS.get(facts["kind"], facts["kind"]), facts["formula"])
     return table

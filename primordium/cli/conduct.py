@@ -7,10 +7,11 @@ from typing import Any
 
 import typer
 
+from primordium.cli.gates import ladder_body
 from primordium.cli.live import displayed
-from primordium.cli.output import make_console
+from primordium.cli.output import print_parts
 from primordium.cli.problems import warn_of_skipped_plugins
-from primordium.cli.standings import ladder_table, standings_body
+from primordium.cli.standings import standings_body
 from primordium.cli.subject import find_subject
 from primordium.cli.takeaway import export_module
 from primordium.cli.watch import Watch
@@ -59,21 +60,21 @@ def _see_through(run: str, config: RunConfig, go: Callable[[Observer], object]) 
 
 
 def _sum_up(run: str, target: Path | None) -> None:
-    found, console = Run(run), make_console()
+    found = Run(run)
     standings = found.leaderboard()
-    console.print("Gate ladder")
-    console.print(ladder_table(found.ladder()))
+    print_parts(ladder_body(found.ladder()))
     if not any(not line.baseline for line in standings):
-        console.print(f"No candidate of {run} got through training: there is no winner to compare or export.")
+        print_parts([f"No new candidate of {run} got through training: there is no winner to export."])
         return
-    for part in standings_body(standings, found.progress.finals, "Validation"):
-        console.print(part)
+    print_parts(standings_body(standings, found.progress.finals, "Validation"))
     if target is not None:
-        console.print(export_module(find_subject(run), target, overwrite=True))
+        print_parts([export_module(find_subject(run), target, overwrite=True)])
     name = shlex.quote(run)
-    console.print(
-        "Next:\n"
-        f"    primordium confirm {name}     # winner and baselines again: new seeds, held-out data\n"
-        f"    primordium top {name}         # all candidates\n"
-        f"    primordium show {name}        # the winner: formula, LaTeX, parents"
+    print_parts(
+        [
+            "Next:",
+            f"    primordium confirm {name}     # winner and baselines again: new seeds, held-out data",
+            f"    primordium top {name}         # all candidates",
+            f"    primordium show {name}        # the winner: formula, LaTeX, parents",
+        ]
     )

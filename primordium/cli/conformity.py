@@ -37,7 +37,7 @@ def check_page(name: str | None) -> tuple[Page, bool]:
             f"{name!r} is no method, no primitive, and no installed package that brings plugins; "
             "`primordium plugins list` shows what there is"
         )
-    table = make_table("kind", "name", "package", "problems")
+    table = make_table("kind", "name", "package", "problems", folding=("problems",))
     data = []
     for check in chosen:
         problems = check.run()

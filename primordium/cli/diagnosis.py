@@ -41,7 +41,7 @@ def diagnosis_page() -> tuple[Page, bool]:
     """All findings, and whether nothing that is needed is broken."""
     findings = [finding for look in LOOKS for finding in _tried(look)]
     sound = not any(finding.status == "broken" for finding in findings)
-    table = make_table("what", "", "found")
+    table = make_table("what", "", "found", folding=("found",))
     for finding in findings:
         table.add_row(*finding, style={"broken": "bold red", "warning": "yellow"}.get(finding.status, ""))
     data = {"sound": sound, "findings": [finding._asdict() for finding in findings]}

@@ -11,10 +11,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from primordium.cli.gates import ladder_table
 from primordium.cli.output import duration, make_console, plus_minus
-from primordium.cli.standings import ladder_table
 from primordium.cli.watch import Final, Watch
-from primordium.search.engine import END, FINAL, FINALISTS, Observer, Progress
+from primordium.search.engine import Observer
+from primordium.search.progress import END, FINAL, FINALISTS, Progress
 from primordium.search.store import Event
 
 _FRAMES_PER_SECOND = 2  # the view is drawn in the process that proposes and screens
@@ -64,7 +65,7 @@ class LiveView:
         if watch.finals:
             parts.append(_finals(watch.finals))
         elif watch.rungs:
-            parts += [Text(), ladder_table(watch.rungs, reasons=False)]
+            parts += [Text(), ladder_table(watch.rungs)]
         return Group(*parts)
 
     def _heading(self) -> RenderableType:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -36,9 +36,14 @@ def emit(page: Page, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(page.data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
         return
+    print_parts(page.body)
+
+
+def print_parts(parts: Iterable[RenderableType]) -> None:
+    """Print one below the other; a terminal wraps a sentence itself, so that commands in it can be copied."""
     console = make_console()
-    for part in page.body:
-        console.print(part)
+    for part in parts:
+        console.print(part, soft_wrap=isinstance(part, str))
 
 
 def make_console() -> Console:
@@ -47,23 +52,24 @@ def make_console() -> Console:
 
     narrow = sys.stdout.isatty() or "COLUMNS" in os.environ
     width = None if narrow else _WIDTH_OF_FILES
-    return Console(width=width, markup=False, emoji=False, highlight=False, soft_wrap=False)
+    return Console(width=width, markup=False, emoji=False, highlight=False)
 
 
-def make_table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+def make_table(*columns: str, right: tuple[str, ...] = (), folding: tuple[str, ...] = ()) -> Table:
     """An empty table.
 
     Args:
         columns: their headings.
         right: those that are aligned to the right.
+        folding: those that may take several lines where room is short.
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        align = "right" if column in right else "left"
-        table.add_column(column, justify=align, overflow="fold", no_wrap=column in right)  # type: ignore[arg-type]
+        justify: Literal["left", "right"] = "right" if column in right else "left"
+        table.add_column(column, justify=justify, overflow="fold", no_wrap=column not in folding)
     return table
 
 

@@ -3,13 +3,12 @@
 import sqlite3
 from typing import Any
 
+from primordium.cli.gates import ladder_body, ladder_data
 from primordium.cli.output import Page, duration
 from primordium.cli.standings import (
     candidate_data,
     candidate_table,
     formula_of,
-    ladder_data,
-    ladder_table,
     lead_data,
     standing_data,
     standings_body,
@@ -41,7 +40,7 @@ def status_page(run: str) -> Page:
         "ladder": ladder_data(rungs),
         "versions": found.header["versions"],
     }
-    return Page(data, [*_status_lines(data), "Gate ladder", ladder_table(rungs)])
+    return Page(data, [*_status_lines(data), *ladder_body(rungs)])
 
 
 def _status_lines(data: dict[str, Any]) -> list[str]:

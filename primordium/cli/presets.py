@@ -7,11 +7,11 @@ def presets(json: Json = False) -> None:
     """List the configurations that ship."""
     from primordium.configs import schema
 
-    table = make_table("preset", "space", "task", "candidates", "what it does", right=("candidates",))
+    table = make_table("preset", "candidates", "search", right=("candidates",), folding=("search",))
     data = []
     for name in schema.presets():
         config = schema.load_config(name)
-        table.add_row(name, config.space, config.task.name, str(config.candidates), config.description)
+        table.add_row(name, f"{config.candidates:,}", config.description)
         data.append(
             {"name": name, "description": config.description, "config": config.model_dump(mode="json")}
         )

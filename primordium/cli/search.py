@@ -94,12 +94,13 @@ def _is_run(run: str) -> bool:
 
 def _target(run: str, export: Path | None) -> Path:
     """Where the winner goes; looked at before hours of search rather than after."""
-    if export is None:
-        return Path("best.py") if "://" in run else Path(run) / "best.py"
-    if export.exists() or not export.absolute().parent.is_dir():
-        problem = "exists already" if export.exists() else f"cannot be made: there is no {export.parent}"
-        raise PrimordiumError(f"--export {export} {problem}; give another path")
-    return export
+    if export is None and "://" not in run:
+        return Path(run) / "best.py"
+    target = export or Path("best.py")
+    if target.exists() or not target.absolute().parent.is_dir():
+        problem = "exists already" if target.exists() else f"cannot be made: there is no {target.parent}"
+        raise PrimordiumError(f"{target} {problem}; give another path by --export, or --no-export")
+    return target
 
 
 @contextmanager

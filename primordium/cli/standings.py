@@ -1,4 +1,4 @@
-"""The leaderboard of a run, the account of its gates, and what may be said of the winner."""
+"""The leaderboard of a run, and what may be said of its winner."""
 
 from __future__ import annotations
 
@@ -15,12 +15,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from primordium.primitives.graph import Graph
-    from primordium.search.ladder import Rung
     from primordium.search.store import CandidateRow
 
 Finals = Mapping[str, Scores]
-
-_MOST_REASONS = 3
 
 
 def formula_of(text: str) -> str:
@@ -49,7 +46,9 @@ def leaderboard_table(standings: Sequence[Standing]) -> Table:
 
 def formula_table(standings: Sequence[Standing]) -> Table:
     """The formulas of what was found, each with the known method that it is most like."""
-    table = make_table("found", "formula", "nearest known method")
+    table = make_table(
+        "found", "formula", "nearest known method", folding=("formula", "nearest known method")
+    )
     for line in standings:
         if not line.baseline:
             nearest = nearest_data(parse(line.text))
@@ -113,13 +112,10 @@ def lead_data(standings: Sequence[Standing], finals: Finals) -> dict[str, Any] |
 
 def candidate_table(rows: Sequence[CandidateRow]) -> Table:
     """Candidates by search score: one seed each, the one that selected them."""
-    models = list(next((row.scores for row in rows if row.scores), ()))
-    headings = [_stacked(model) for model in models]
-    table = make_table("#", "id", "score", *headings, "formula", right=("#", "score", *headings))
+    table = make_table("#", "id", "score", "formula", right=("#", "score"), folding=("formula",))
     for place, row in enumerate(rows, 1):
         score = "" if row.fitness is None else f"{row.fitness:.4f}"
-        by_model = (f"{row.scores[model]:.4f}" if model in row.scores else "" for model in models)
-        table.add_row(str(place), row.id, score, *by_model, formula_of(row.text))
+        table.add_row(str(place), row.id, score, formula_of(row.text))
     return table
 
 
@@ -133,33 +129,6 @@ def candidate_data(row: CandidateRow) -> dict[str, Any]:
 def origin(row: CandidateRow) -> str:
     """How a candidate came to be: ``mutation of c00012``."""
     return f"{row.origin} of {', '.join(row.parents)}" if row.parents else row.origin
-
-
-def ladder_table(rungs: Sequence[Rung], *, reasons: bool = True) -> Table:
-    """What every gate saw, killed and spent, and on request why it killed."""
-    numbers = ("seen", "killed", "share", "seconds", "per second")
-    table = make_table("gate", *numbers, *(["reasons"] if reasons else []), right=numbers)
-    for rung in rungs:
-        killed = sum(rung.killed.values())
-        share = f"{100 * killed / rung.seen:.0f} %" if rung.seen else ""
-        rate = f"{rung.seen / rung.seconds:,.0f}" if rung.seconds > 0 else ""
-        seconds = f"{rung.seconds:.2f}" if rung.seconds else ""
-        row = (rung.gate, f"{rung.seen:,}", f"{killed:,}", share, seconds, rate)
-        table.add_row(*row, *([_reasons(rung.killed)] if reasons else []))
-    return table
-
-
-def _reasons(killed: Mapping[str, int]) -> str:
-    """The commonest reasons with their counts."""
-    ordered = sorted(killed.items(), key=lambda item: (-item[1], item[0]))
-    shown = [f"{reason} {count:,}" for reason, count in ordered[:_MOST_REASONS]]
-    rest = sum(count for _, count in ordered[_MOST_REASONS:])
-    return ", ".join([*shown, f"others {rest:,}"] if rest else shown)
-
-
-def ladder_data(rungs: Sequence[Rung]) -> list[dict[str, Any]]:
-    """The gate ladder as plain data."""
-    return [asdict(rung) for rung in rungs]
 
 
 def standings_body(standings: Sequence[Standing], finals: Finals, what: str) -> list[Any]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from primordium.cli.output import plus_minus
-from primordium.cli.standings import origin, verdict
+from primordium.cli.standings import nearest_data, nearest_words, origin, verdict
 from primordium.cli.subject import Subject
 from primordium.export.module_class import class_name
 from primordium.export.module_file import Provenance, write_module
@@ -73,6 +73,9 @@ def _notes(run: Run, subject: Subject) -> tuple[str, ...]:
     notes = [f"Scores are on the validation data of {task!r}."]
     if subject.row is not None:
         notes.append(f"Origin: {origin(subject.row)}.")
+    nearest = nearest_data(subject.graph)
+    if nearest is not None:
+        notes.append(f"Nearest known method: {nearest_words(nearest)}.")
     if subject.name in run.progress.finals and run.best == subject.name:
         notes.append(verdict(run.leaderboard(), run.progress.finals))
     return tuple(notes)

@@ -5,17 +5,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from primordium.configs.schema import RunConfig
+from primordium.plugins.novelty import is_known
 from primordium.primitives.text import formula
 from primordium.results import half_width
-from primordium.search.engine import FINAL, RESULT, Progress, fitness
 from primordium.search.ladder import Rung, gate_names, ladder
+from primordium.search.progress import FINAL, RESULT, Progress, fitness
 from primordium.search.space import get_space
 from primordium.search.store import Event
 
 
 @dataclass(frozen=True)
 class Best:
-    """The best candidate by search score."""
+    """The best new candidate by search score."""
 
     id: str
     fitness: float
@@ -102,12 +103,13 @@ class Watch:
             self.finals = [_final(name, progress, entries[name] is None) for name in progress.finals]
 
     def _look(self, progress: Progress) -> None:
-        """Take in the candidates whose results are new."""
+        """Take in the candidates whose results have come; a known method among them is no find."""
         best = self.best
         for one in progress.history[self._looked :]:
             self.scored += bool(one.scores)
             if one.scores and (best is None or one.fitness > best.fitness):
-                best = Best(one.id, one.fitness, formula(self._express(one.genome)))
+                graph = self._express(one.genome)
+                best = best if is_known(graph) else Best(one.id, one.fitness, formula(graph))
         self.best = best
         self.done = self._looked = len(progress.history)
 

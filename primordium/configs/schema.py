@@ -91,7 +91,7 @@ class RunConfig(_Section):
         if self.window * self.batch < workers:
             raise ValueError(
                 f"window × batch is {self.window * self.batch}, which cannot keep {workers} workers busy; "
-                "raise window"
+                f"give at most {self.window * self.batch} workers, or raise window"
             )
         return self
 

@@ -43,7 +43,7 @@ class Subject:
     @cached_property
     def behaviour(self) -> Fingerprint | None:
         """What it does on the probes; ``None`` where that is not finite."""
-        return fingerprint(self.graph)
+        return fingerprint(self.graph, canonical=True)
 
 
 @runtime_checkable

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
+import torch
+
 from primordium.export.self_test import distance, record, sample, summary, varied
 from primordium.kernels.module import GraphModule
 from primordium.primitives.graph import Graph
@@ -13,6 +15,7 @@ Summaries: TypeAlias = Mapping[str, tuple[float, ...]]
 
 SHAPES: tuple[tuple[int, ...], ...] = (
     (3, 64, 3, 3),  # 32 groups of two channels
+    (2, 40, 3, 2),  # 32 does not divide it: 20 groups
     (4, 6, 5, 4),
     (2, 7, 3, 2),
     (4, 6, 1, 1),
@@ -41,6 +44,7 @@ class Golden:
     single: float | None
 
 
+@torch.enable_grad()
 def golden(graph: Graph) -> Golden:
     """Measure a layer or activation graph with the reference back end.
 

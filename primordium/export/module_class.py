@@ -9,8 +9,12 @@ from primordium.export.straight_line import Body
 from primordium.primitives.graph import Graph, Param, State
 from primordium.primitives.views import train_view
 
-TAKEN = frozenset({"Callable", "F", "Iterator", "Mapping", "SelfTest", "Surrogate", "Tensor"})
+TAKEN = frozenset(
+    {"Callable", "F", "GOLDEN", "GRAPH", "Iterator", "Mapping", "SelfTest", "Surrogate", "Tensor"}
+)
 """Names of the file that its class cannot have."""
+
+_LONGEST = 30
 
 _CLASS = '''\
 class {name}(nn.Module):
@@ -124,7 +128,7 @@ _REPR = '''
 def class_name(title: str, domain: str) -> str:
     """The title as the name of a class: ``EvoNorm-S0`` gives ``EvoNormS0``, ``gn_silu`` gives ``GnSilu``."""
     plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode()
-    name = "".join(word[0].upper() + word[1:] for word in re.findall(r"[A-Za-z0-9]+", plain))
+    name = "".join(word[0].upper() + word[1:] for word in re.findall(r"[A-Za-z0-9]+", plain))[:_LONGEST]
     if not name or name[0].isdigit() or name in TAKEN or iskeyword(name):
         name = f"{domain.capitalize()}{name}"
     return name

@@ -22,7 +22,7 @@ _INDEX_SETS = {
     "group": "all channels of a group and their positions, of one example",
     "channel": "all channels of one position",
 }
-_OBVIOUS = frozenset({"add", "sub", "mul", "neg", "const", "input", "param"})
+_OBVIOUS = frozenset({"add", "sub", "mul", "neg", "const", "input", "param", "running"})
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,12 @@ def docstring(graph: Graph, provenance: Provenance, golden: Golden) -> str:
         "\n".join(_wrapped(title)),
         "\n".join(_wrapped(provenance.formula, "    ", "        ")),
         *_section("Scores", _table(provenance.scores)),
-        *_section("Origin", _wrapped(provenance.run or "", "    ")),
+        *_section("Run", _wrapped(provenance.run or "", "    ")),
         *_section("Notes", _items(provenance.notes)),
         *_section("Use", _usage(class_name(provenance.title, graph.domain), graph)),
         *_section("Properties", _items(_properties(graph, golden))),
-        *_section("The words of the formula", _items(_glossary(graph))),
-        "Written by Primordium. Run this file to check it: golden values, edge shapes, half precision, state.",
+        *_section("Words of the formula, with defaults", _items(_glossary(graph))),
+        "Written by Primordium. Run this file to check golden values, edge shapes, half precision, state.",
     ]
     text = "\n\n".join(sections).replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
     return f'"""{text}\n"""\n'
@@ -94,16 +94,15 @@ def _table(rows: Mapping[str, str]) -> Iterator[str]:
     plain = {_plain(label): _plain(value) for label, value in rows.items()}
     width = min(_WIDTH // 2, max((len(label) for label in plain), default=0))
     for label, value in plain.items():
-        first, *rest = _wrapped(f"{label} {value}", "", "    ")
-        whole = f"{label:<{width}}  {value}"
-        yield from (f"    {line}" for line in ([whole] if len(whole) <= _WIDTH else [first, *rest]))
+        row = f"    {label:<{width}}  {value}"
+        yield from [row] if len(row) <= _WIDTH else _wrapped(f"{label}: {value}", "    ", "        ")
 
 
 def _usage(name: str, graph: Graph) -> Iterator[str]:
     calls = {
         f"{name}(64)": "[B, 64, *S] to [B, 64, *S]",
         f"{name}(64, channel_dim=-1)": "[B, *S, 64] to [B, *S, 64]",
-        f"{name}(64, apply_act=False)": f"at a site without activation: {bare(graph)}",
+        f"{name}(64, apply_act=False)": f"without activation: {bare(graph)}",
     }
     width = max(map(len, calls))
     for call, meaning in calls.items():
@@ -111,24 +110,10 @@ def _usage(name: str, graph: Graph) -> Iterator[str]:
 
 
 def _properties(graph: Graph, golden: Golden) -> Iterator[str]:
-    train = train_view(graph)
-    for param in train.params:
+    for param in train_view(graph).params:
         kind = "" if param.learnable else ", not learned"
         yield f"{param.name}: {_size(param.axes)}, starts at {number(param.init)}{kind}."
-    running = [graph.nodes[i] for i in graph.live if graph.nodes[i].op == "running"]
-    for place, node in enumerate(running):
-        statistic = formula(replace(graph, outputs=(("y", node.args[0]),), affine=False))
-        text = (
-            f"{RUNNING}{place}: moving average of {statistic}, starts at {number(float(node.attr('init')))}"
-        )
-        text += f"; keeps {number(float(node.attr('decay')))} of itself in a training step"
-        if node.attr("correction"):
-            text += (
-                f", the value times n/(n - {number(float(node.attr('correction')))}), n the positions reduced"
-            )
-        yield f"{text}."
-    if not running:
-        yield "Training and evaluation are the same."
+    yield from _averages(graph)
     if "group" in _index_sets(graph):
         yield f"Groups: {graph.groups}, lowered until they divide the number of channels."
     numbers = [n for summaries in golden.values.values() for values in summaries.values() for n in values]
@@ -136,6 +121,21 @@ def _properties(graph: Graph, golden: Golden) -> Iterator[str]:
         yield "Not finite at some ordinary inputs: see GOLDEN."
     if golden.single is None:
         yield "float32 is not accurate at ordinary inputs: it differs from float64 by more than one per cent."
+
+
+def _averages(graph: Graph) -> Iterator[str]:
+    """The running statistics: what of, how they move, what they are for."""
+    nodes = [graph.nodes[i] for i in graph.live if graph.nodes[i].op == "running"]
+    for place, node in enumerate(nodes):
+        init, decay, correction = (number(float(node.attr(k))) for k in ("init", "decay", "correction"))
+        statistic = formula(replace(graph, outputs=(("y", node.args[0]),), affine=False))
+        factor = f" times n/(n - {correction}), n the positions reduced" if node.attr("correction") else ""
+        yield (
+            f"{RUNNING}{place}: stands for {statistic} in evaluation; in training the moving average of it"
+            f"{factor}, which keeps {decay} of itself a step and starts at {init}."
+        )
+    if not nodes:
+        yield "Training and evaluation are the same."
 
 
 def _size(axes: AxisSet) -> str:

@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from primordium.errors import GraphError, PrimordiumError
 from primordium.export import portable, self_test
 from primordium.export.golden import Golden, golden
@@ -92,11 +94,11 @@ def write_module(graph: Graph, provenance: Provenance, path: Path, *, overwrite:
         PrimordiumError: the path exists and may not be overwritten, or cannot be written.
     """
     path = Path(path)
+    if not overwrite and os.path.lexists(path):
+        raise PrimordiumError(f"{path} exists; choose another name, or allow overwriting")
+    source = module_source(graph, provenance)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        if path.exists() and not overwrite:
-            raise PrimordiumError(f"{path} exists; choose another name, or allow overwriting")
-        source = module_source(graph, provenance)
         unfinished.write_text(source, encoding="utf-8")
         unfinished.replace(path)
     except OSError as error:
@@ -168,6 +170,7 @@ def _graph_constant(graph: Graph) -> str:
     return f'GRAPH = r"""\n{text}\n"""'
 
 
+@torch.enable_grad()
 def _verify(source: str, name: str, measured: Golden) -> None:
     """Run the checks of the file that is about to be written."""
     namespace: dict[str, Any] = {"__name__": name}

@@ -34,7 +34,6 @@ _AXES: dict[Layout, tuple[str, ...]] = {
     "channels": ("B", "G", "S"),  # no axis set splits C, so that G alone stands for it
     "groups": ("B", "G", "c", "S"),
 }
-_COMPARISON = re.compile(r"(torch\.(?:gt|eq)\(.*\))\.to\(x\.dtype\)")
 _PER_CHANNEL = "self._per_channel"
 _ROOM = 102  # what the indentation of a method leaves of a line
 _WIDTH = 80
@@ -63,7 +62,7 @@ class Body:
         per_channel: whether it reads a per-channel value.
         running: whether it keeps moving averages.
         corrected: whether one of them corrects for the size of the sample.
-        no_act: whether it returns early without activation.
+        no_act: whether it says what remains without activation.
     """
 
     lines: tuple[str, ...]
@@ -170,10 +169,19 @@ class _Substitute(ast.NodeTransformer):
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         self.generic_visit(node)
-        if ast.unparse(node.func) == "torch.ne" and ast.unparse(node.args[1]) == "0.0":
-            found = _COMPARISON.fullmatch(ast.unparse(node.args[0]))
-            if found:
-                return ast.parse(found[1], mode="eval").body
+        match node:
+            case ast.Call(
+                func=ast.Attribute(attr="ne"),
+                args=[
+                    ast.Call(
+                        func=ast.Attribute(
+                            value=ast.Call(func=ast.Attribute(attr="gt" | "eq")) as comparison, attr="to"
+                        )
+                    ),
+                    ast.Constant(value=0.0),
+                ],
+            ):
+                return comparison
         return node
 
 
@@ -188,7 +196,7 @@ class _Writer:
         self.outputs = {n: i for n, i in plain.outputs if not n.startswith(RUNNING)}
         self.running = {i: n for n, i in plain.outputs if n.startswith(RUNNING)}
         self.common = frozenset(self._ancestors(self.outputs.values(), through_running=False))
-        self.uses = Counter(self.outputs.values())
+        self.uses = Counter(set(self.outputs.values()))
         for index in plain.live:
             node = plain.nodes[index]
             self.uses.update(a for place, a in enumerate(node.args) if not self._is_number(node, place))
@@ -206,11 +214,10 @@ class _Writer:
             block = self._next_block(waiting)
             self._running_block(block)
             waiting = waiting[len(block) :]
-        if "no_act" in self.outputs:
-            branch = [
-                f"{_INDENT}{line}" for line in self._returned(self.outputs["no_act"], _ROOM - len(_INDENT))
-            ]
-            self.lines += ["if not self.apply_act:", *branch]
+        bare = self.outputs.get("no_act")
+        if bare is not None and bare != self.outputs["y"]:
+            branch = self._returned(bare, _ROOM - len(_INDENT))
+            self.lines += ["if not self.apply_act:", *(f"{_INDENT}{line}" for line in branch)]
         self.lines += self._returned(self.outputs["y"])
         ops = {self.graph.nodes[i].op for i in self.graph.live}
         return Body(
@@ -220,7 +227,7 @@ class _Writer:
             per_channel=any(_PER_CHANNEL in line for line in self.lines),
             running=bool(self.running),
             corrected=any(self.graph.nodes[i].attr("correction") for i in self.running),
-            no_act="no_act" in self.outputs,
+            no_act=bare is not None,
         )
 
     # ---- order ----------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from primordium.kernels.numpy_backend import Array, Dual, NumpyOps, run_dual
 from primordium.primitives import axes as ax
 from primordium.primitives.graph import Graph, Param
 from primordium.primitives.identity import inline_derived
+from primordium.primitives.passes import canonicalize
 
 SHAPES: tuple[tuple[int, ...], ...] = ((3, 2, 2, 4), (2, 3, 2, 5))
 """Batch, groups, channels in a group, positions: chosen so that every index set differs from every other."""
@@ -87,15 +88,22 @@ def _probes(domain: str) -> tuple[_Probe, ...]:
     return tuple(_Probe(get_domain(domain), shape, seed) for seed, shape in enumerate(SHAPES))
 
 
-def fingerprint(graph: Graph) -> Fingerprint | None:
-    """The behaviour of a layer or an activation in training; ``None`` where it is not finite."""
+def fingerprint(graph: Graph, *, canonical: bool = False) -> Fingerprint | None:
+    """The behaviour of a layer or an activation in training; ``None`` where it is not finite.
+
+    Args:
+        graph: what is probed.
+        canonical: it is in canonical form already.
+    """
     graph = inline_derived(graph)
+    if not canonical:
+        graph = canonicalize(graph)
     blocks = []
     with np.errstate(all="ignore"):
         for probe in _probes(graph.domain):
             leaves: dict[str, Dual] = {"x": (probe.x, probe.dx)}
             ranks: dict[tuple[int, float], int] = {}
-            for param in graph.params:
+            for param in _by_first_use(graph):
                 rank = ranks[param.axes, param.init] = ranks.get((param.axes, param.init), -1) + 1
                 leaves[param.name] = (probe.param(param, rank), None)
             y, dy = run_dual(graph, probe.ops, leaves)["y"]
@@ -104,6 +112,14 @@ def fingerprint(graph: Graph) -> Fingerprint | None:
     if any(block is None for block in blocks):
         return None
     return _combine(blocks, graph.affine)
+
+
+def _by_first_use(graph: Graph) -> list[Param]:
+    """Live parameters; those declared alike have their probes by order of use, whatever their names."""
+    if len(graph.params) < 2:
+        return list(graph.params)
+    declared = {param.name: param for param in graph.params}
+    return [declared[str(graph.nodes[i].attrs[0][1])] for i in graph.live if graph.nodes[i].op == "param"]
 
 
 def _block(value: Any, probe: _Probe) -> tuple[Array, Array, float] | None:

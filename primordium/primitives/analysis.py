@@ -41,5 +41,5 @@ def phases(graph: Graph) -> int:
 
 
 def gradient_order(graph: Graph) -> int:
-    """How many times the reference back end can differentiate the main output: the least of its primitives."""
+    """How many times the reference back end can differentiate the main output: the least of its nodes."""
     return min(PRIMITIVES[graph.nodes[i].op].gradient_order for i in graph.live)

@@ -71,6 +71,7 @@ class Rewriter:
         self.constants: dict[int, float] = {}
         self._rules = rules
         self._slots = constants_as_slots
+        self.twins = False
         self._table: dict[tuple[str, Args, Attrs], int] = {}
 
     def const(self, value: float) -> int:
@@ -84,9 +85,13 @@ class Rewriter:
         return index
 
     def leaf(self, node: Node, axes: AxisSet, key: int) -> int:
-        """A leaf that is no constant; ``key`` says which, whatever its name."""
+        """A leaf that is no constant; ``key`` says what it is, whatever its name."""
         index = self._table.get((node.op, (), node.attrs))
-        return self._append(node.op, (), node.attrs, axes, ALL, key) if index is None else index
+        if index is not None:
+            return index
+        if node.op == "param" and key in self.keys:
+            self.twins = True  # two parameters declared alike: told apart once the graph is there
+        return self._append(node.op, (), node.attrs, axes, ALL, key)
 
     def emit(self, op: str, args: Args, attrs: Attrs) -> int:
         """The node ``op(*args)``, or an equal one that a rule or the table knows."""
@@ -140,17 +145,36 @@ class Rewritten:
     @property
     def key(self) -> int:
         """64-bit identity of the outputs."""
-        keys = self.rewriter.keys
+        keys = self._told_apart() if self.rewriter.twins else self.rewriter.keys
         return _mix(
             _seed(self._source.domain, (("affine", self._source.affine), ("groups", self._source.groups))),
             [k for name, index in self.outputs for k in (_seed(name, ()), keys[index])],
         )
 
+    def _order(self) -> dict[int, int]:
+        """Places of the live nodes, numbered from the outputs in canonical order."""
+        order: dict[int, int] = {}
+        for _, output in self.outputs:
+            _number(self.rewriter.nodes, output, order)
+        return order
+
+    def _told_apart(self) -> dict[int, int]:
+        """Keys in which parameters declared alike differ by the order of their first use."""
+        nodes, keys, ranks = self.rewriter.nodes, dict[int, int](), dict[int, int]()
+        for index in self._order():
+            node, key = nodes[index], self.rewriter.keys[index]
+            if node.op == "param":
+                ranks[key] = rank = ranks.get(key, -1) + 1
+                keys[index] = _mix(key, [rank]) if rank else key  # alone, it needs no rank
+            elif node.args:
+                keys[index] = _mix(_seed(node.op, node.attrs), [keys[a] for a in node.args])
+            else:
+                keys[index] = key
+        return keys
+
     def graph(self) -> Graph:
         """The rewritten graph, its nodes numbered from the outputs in canonical order."""
-        nodes, order = self.rewriter.nodes, dict[int, int]()
-        for _, output in self.outputs:
-            _number(nodes, output, order)
+        nodes, order = self.rewriter.nodes, self._order()
         ordered = tuple(nodes[i]._replace(args=tuple(order[a] for a in nodes[i].args)) for i in order)
         names = {(n.op, n.attrs[0][1]) for n in ordered if n.op in ("param", "hyper")}
         source = self._source
@@ -209,7 +233,6 @@ def rewrite(
     """Walk the live nodes once, applying rules and sharing equal nodes."""
     rewriter = Rewriter(rules, constants_as_slots)
     declared = _declared(graph.domain, graph.params, graph.states, graph.hypers)
-    ranks: dict[tuple[object, ...], int] = {}
     nodes = graph.nodes
     place: dict[int, int] = {}
     for index in live_nodes(nodes, [index for _, index in graph.outputs]):
@@ -220,9 +243,6 @@ def rewrite(
             place[index] = rewriter.const(float(attrs[0][1]))
         else:
             axes, what = declared[attrs]
-            if op == "param":  # by axes, start and rank, so that names do not matter
-                ranks[what] = rank = ranks.get(what, -1) + 1
-                what = (*what, rank)
             place[index] = rewriter.leaf(nodes[index], axes, _digest_leaf(op, what))
     return Rewritten(graph, rewriter, tuple((name, place[index]) for name, index in graph.outputs))
 

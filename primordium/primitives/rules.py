@@ -60,7 +60,7 @@ def same_arguments(r: Rewriter, op: str, args: Args, attrs: Attrs) -> int | None
         return r.const(algebra.cancels)
     if op == "mul":
         return r.emit("square", args[:1], ())
-    if op == "div" and attrs == EXACT:
+    if op == "div" and attrs == EXACT and args[0] not in r.constants:
         return r.const(1.0)
     return None
 
@@ -105,7 +105,9 @@ def decided_by_range(r: Rewriter, op: str, args: Args, attrs: Attrs) -> int | No
 
 
 def signs_of_sum(r: Rewriter, op: str, args: Args, attrs: Attrs) -> int | None:
-    """a + (-b) = a - b, a - (-b) = a + b, -a - b = -(a + b)."""
+    """a + (-b) = a - b, a - (-b) = a + b, -a - b = -(a + b), 0 - a = -a."""
+    if op == "sub" and r.constants.get(args[0]) == 0.0:
+        return r.emit("neg", args[1:], ())
     first, second = r.nodes[args[0]], r.nodes[args[1]]
     if second.op == "neg":
         return r.emit("sub" if op == "add" else "add", (args[0], second.args[0]), ())

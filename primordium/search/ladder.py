@@ -9,7 +9,7 @@ from typing import Any
 
 from primordium.evaluators.gates import make_gates
 from primordium.evaluators.screening import DUPLICATE
-from primordium.search.engine import FAILURE, Progress
+from primordium.search.progress import FAILURE, Progress
 
 _SAME_STRUCTURE = "same structure"
 

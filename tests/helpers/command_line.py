@@ -16,7 +16,8 @@ SERIAL = ("--set", "executor.kind=serial")
 
 def invoke(*arguments: object) -> Result:
     """The result of a command, run in this process."""
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+    wide = {"COLUMNS": "200"}  # pytest-xdist sets 80, at which tables fold
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], env=wide)
 
 
 def succeed(*arguments: object) -> str:

@@ -247,9 +247,3 @@ def coverage(graph: Graph) -> set[tuple[str, AttrValue | None]]:
 def everything() -> set[tuple[str, AttrValue | None]]:
     """What the graphs of one run have to cover."""
     return {(op, dict(attrs).get("over", dict(attrs).get("axis"))) for op, attrs in menu()}
-
-
-def has_twins(graph: Graph) -> bool:
-    """Whether two parameters are declared alike but for their names."""
-    declared = [param._replace(name="") for param in graph.params]
-    return len(set(declared)) < len(declared)

@@ -210,3 +210,12 @@ def test_fingerprints_are_the_same_in_every_process(hash_seed: str) -> None:
     )
     expected = [found.digest.hex() for found in map(fingerprint, graphs) if found is not None]
     assert done.stdout.split() == expected
+
+
+def test_dead_parameters_and_names_do_not_matter() -> None:
+    """A parameter that nothing uses changes no behaviour, whatever its place among equal ones."""
+    one = fingerprint(parse("layer(u: C = 1): u * x"))
+    other = fingerprint(parse("layer(dead: C = 1, u: C = 1): u * x"))
+    assert one is not None
+    assert other is not None
+    assert one.digest == other.digest

@@ -7,7 +7,7 @@ import pytest
 
 from primordium.errors import GraphError
 from primordium.primitives import axes as ax
-from primordium.primitives.builder import Builder, Value, trace
+from primordium.primitives.builder import Builder, ParamSpec, Value, trace
 from primordium.primitives.graph import Graph, Param, State
 from primordium.primitives.identity import key
 from primordium.primitives.text import parse
@@ -61,7 +61,10 @@ def test_parameters_in_their_forms() -> None:
             numerator, power = numerator + coefficient * power, power * x
         return numerator * k
 
-    params = {"a": (0.0, 1.0, Param("", ax.NONE, 2.0)), "k": Param("", ax.NONE, 0.5, learnable=False)}
+    params: dict[str, ParamSpec] = {
+        "a": (0.0, 1.0, Param("", ax.NONE, 2.0)),
+        "k": Param("", ax.NONE, 0.5, learnable=False),
+    }
     graph = trace(pade, "activation", params=params)
     assert graph.params == (
         Param("a_0", ax.C, 0.0),

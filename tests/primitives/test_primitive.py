@@ -7,7 +7,7 @@ import pytest
 from primordium.errors import GraphError, PluginError
 from primordium.primitives.primitive import PRIMITIVES, AttrValue, Primitive, PrimitiveTable, is_finite
 
-ARGUMENTS = {"eps": 0.5, "over": "batch", "k": 3, "reverse": True}
+ARGUMENTS: dict[str, AttrValue] = {"eps": 0.5, "over": "batch", "k": 3, "reverse": True}
 SAMPLE = Primitive(
     "sample", 1, "elementwise", "a sample", attrs=ARGUMENTS, numpy="{0}", torch="{0}", partials=(None,)
 )

@@ -160,6 +160,14 @@ def test_numbers_that_are_not_finite_are_refused(constant: str, place: str) -> N
         from_json(text.replace(old, f'"{place}":{constant}'))
 
 
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
+def test_spellings_that_json_does_not_have_are_refused_anywhere(constant: str) -> None:
+    """Even in a place that nothing reads, the file is no JSON."""
+    text = to_json(parse("layer: x")).replace('{"affine"', f'{{"note":{constant},"affine"')
+    with pytest.raises(GraphError, match=f"the graph file holds {constant}, which is not finite"):
+        from_json(text)
+
+
 @pytest.mark.parametrize("text", ["", "{", "null", "[]", "3", '"layer: x"', "\x00", "{}", "[" * 100_000])
 def test_other_files_are_refused(text: str) -> None:
     """What is no JSON, or no graph, is said to be none."""

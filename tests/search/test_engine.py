@@ -26,9 +26,11 @@ from primordium.plugins.methods import method
 from primordium.primitives.identity import key
 from primordium.primitives.serial import from_dict, from_json
 from primordium.search import engine as engine_module
-from primordium.search.engine import Engine, Progress, Settings, derived_seed, fitness, search_seed
+from primordium.search.engine import Engine, Settings
 from primordium.search.evolution import Evolution
+from primordium.search.progress import Progress, fitness
 from primordium.search.proposer import Context, Proposal, Proposer
+from primordium.search.seeds import derived_seed, search_seed
 from primordium.search.space import SPACES
 from primordium.search.store import CandidateRow, Event, Store
 
@@ -445,6 +447,27 @@ def test_the_progress_of_a_run_is_a_fold_of_its_log(tmp_path: Path) -> None:
     assert again.finalists == [(one.id, one.id) for one in best] + [(n, None) for n in SETTINGS.baselines]
     assert set(again.finals) == {best[0].id, best[1].id, "bn_relu", "evonorm_s0"}
     assert again.individual(best[0].id) == best[0]
+
+
+def test_a_known_method_is_no_discovery(tmp_path: Path) -> None:
+    """What behaves like a known method is passed over for the next best; the log holds when replayed."""
+    run(tmp_path / "free", SMALL)
+    order = [name for name, id in fold(tmp_path / "free").finalists or () if id is not None]
+    genome = fold(tmp_path / "free").individual(order[0]).genome
+
+    def engine(store: Store) -> Engine:
+        known = [key(SPACE.express(genome))]
+        return Engine(SMALL, EVOLUTION, GATES, SPACE.express, store, known=lambda graph: key(graph) in known)
+
+    with Store.create(tmp_path / "run", {}) as store:
+        progress = engine(store).run(Pool())
+        assert engine(store).verify() == 6
+    finalists = [name for name, id in progress.finalists or () if id is not None]
+    assert finalists[0] == order[1]
+    assert order[0] not in finalists
+    assert len(finalists) == SMALL.finalists
+    with pytest.raises(StoreError, match=r"\('finalists'\) comes out different in entries"):
+        verify(tmp_path / "run", SMALL)
 
 
 def test_the_times_of_a_run_are_beside_the_log(tmp_path: Path) -> None:

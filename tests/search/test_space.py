@@ -23,6 +23,7 @@ from primordium.primitives.identity import key
 from primordium.primitives.passes import canonicalize
 from primordium.primitives.serial import from_json, to_json
 from primordium.primitives.text import parse, to_text
+from primordium.primitives.views import insert_running
 from primordium.search.space import SPACES, Space, get_space
 
 EVONORM = {"evonorm_b0", "evonorm_s0", "evonorm_s1", "evonorm_s2"}
@@ -270,8 +271,8 @@ def test_a_layer_of_ones_own_can_be_embedded(text: str) -> None:
     "text",
     [
         "layer: x / std(x, over=batch)",  # without the trailing affine
-        "layer[affine]: x - mean(x, over=batch)",  # a primitive that is not there
-        "layer[affine]: x + 1.0",  # a constant that is not there
+        "layer[affine]: sin(x)",  # a primitive that is not there
+        "layer[affine]: x + 2.0",  # a constant that is not there
         "layer[affine]: x / std(x, over=channel)",  # an index set that is not there
         "layer[groups=4, affine]: x / std(x, over=group)",  # another number of groups
         "layer[affine](a: C = 1, b: C = 1): max(a * x, b)",  # two parameters for one
@@ -284,6 +285,23 @@ def test_a_layer_of_ones_own_can_be_embedded(text: str) -> None:
 def test_what_does_not_fit_is_not_forced(text: str) -> None:
     """A warm start never begins from a layer other than the one that was named."""
     assert SPACES["evonorm_b"].embed(parse(text)) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "layer[affine]: relu(x - mean(x, over=batch)) / std(x, over=batch)",
+        "layer[affine]: x / ((x + 1) * rms(x, over=instance))",
+    ],
+)
+def test_what_the_space_has_no_operation_for_is_said_in_others(text: str) -> None:
+    """A difference, a rectifier and the constant 1 are in EvoNorm's space in other words."""
+    graph = parse(text)
+    genome = SPACES["evonorm_b"].embed(graph)
+    assert genome is not None
+    expressed = SPACES["evonorm_b"].express(genome)
+    for a, b in zip(outputs(expressed, True, 0), outputs(insert_running(graph), True, 0), strict=True):
+        assert torch.allclose(a, b, rtol=1e-10, atol=1e-12)
 
 
 def test_an_unknown_space_is_an_error_that_names_the_known_ones() -> None:
