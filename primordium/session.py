@@ -4,13 +4,13 @@ import os
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from primordium import __version__
 from primordium.configs.schema import RunConfig, check_config
 from primordium.errors import ConfigError, StoreError
 from primordium.evaluators.evaluation import (
@@ -110,7 +110,7 @@ class Session:
             "problem": "the configuration's" if self.problem is None else "the user's own",
             "data": evaluator.task.fingerprint(),
             "versions": {
-                "primordium": version("primordium"),
+                "primordium": __version__,
                 "python": platform.python_version(),
                 "torch": torch.__version__,
                 "numpy": np.__version__,

@@ -1,6 +1,9 @@
 """Tests of the Python face: what a user types, and what it gives or says."""
 
 import io
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -91,7 +94,7 @@ def test_a_layer_takes_its_options() -> None:
 def test_an_activation_without_channels_takes_any_shape(
     name: str, function: Callable[[Tensor], Tensor]
 ) -> None:
-    """Scalars, vectors, images, nothing at all; and a channel count, where one is given, is not in the way."""
+    """Scalars, vectors, images, nothing at all; and a channel count that is given is not in the way."""
     for shape in ((), (5,), (2, 3), (2, 3, 4, 4), (0, 3)):
         for module in (pm.activation(name), pm.activation(name, 7), pm.activation(name, channel_dim=-1)):
             y = module(x(*shape))
@@ -133,7 +136,25 @@ def test_the_package_has_its_face_and_nothing_else() -> None:
     """Every name that is promised is there, and a wrong one is an AttributeError."""
     assert all(callable(getattr(pm, name)) for name in pm.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'serach'"):
-        _ = pm.serach  # type: ignore[attr-defined]
+        _ = pm.serach
+
+
+@pytest.mark.parametrize(
+    "first", ["pass", "pm.layer('bn', 4)", "import primordium.search.engine", "pm.search"]
+)
+def test_the_package_of_searches_does_not_hide_the_search(first: str) -> None:
+    """`pm.search` is a function and a package at once, whatever was imported before."""
+    source = (
+        f"import primordium as pm; {first}\n"
+        "import primordium.search.engine as engine\n"
+        "from primordium.search import store\n"
+        "assert pm.search.engine is engine and pm.search.store is store\n"
+        "try: pm.search('nowhere')\n"
+        "except Exception as error: print(error)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(pm.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, env=environment)
+    assert done.stdout.startswith("there is no preset 'nowhere'"), done.stderr
 
 
 # -------------------------------------------------------------------------------------------------- replacing
@@ -233,7 +254,7 @@ def small(site: SiteFactory) -> nn.Module:
 
 
 def test_a_users_model_data_and_loss_are_the_task(tmp_path: Path) -> None:
-    """The whole way: their network, their arrays, their loss; interrupted, resumed, and the winner in a module."""
+    """The whole way: their network, their arrays, their loss, and the winner as a module."""
     calls: list[int] = []
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -274,7 +295,7 @@ def test_a_users_search_that_died_goes_on(tmp_path: Path) -> None:
 
 
 def test_data_or_a_model_alone_go_with_the_configurations_other(tmp_path: Path) -> None:
-    """One's own data in the built-in networks, or one's own network on the configuration's data, or a task."""
+    """One's own data in built-in networks, or one's own network on the configuration's data, or a task."""
     run = pm.search("smoke", tmp_path / "data", data=blobs(), overrides=TINY)
     assert run.header["models"] == ["mlp"]
 

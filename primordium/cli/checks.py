@@ -4,10 +4,9 @@ from typing import Annotated
 
 import typer
 
+from primordium.cli.arguments import Json, RunName
 from primordium.cli.guard import terminable
-from primordium.cli.output import Json, Page, emit
-
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="The run's directory or URL.")]
+from primordium.cli.output import Page, emit
 
 
 def verify(

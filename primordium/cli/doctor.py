@@ -2,8 +2,9 @@
 
 import typer
 
+from primordium.cli.arguments import Json
 from primordium.cli.guard import FAULT
-from primordium.cli.output import Json, emit
+from primordium.cli.output import emit
 
 
 def doctor(json: Json = False) -> None:

@@ -4,8 +4,9 @@ from typing import Annotated
 
 import typer
 
+from primordium.cli.arguments import Json
 from primordium.cli.guard import FAULT
-from primordium.cli.output import Json, emit
+from primordium.cli.output import emit
 
 
 def list_plugins(json: Json = False) -> None:

@@ -1,6 +1,7 @@
 """``primordium presets``."""
 
-from primordium.cli.output import Json, Page, emit, make_table
+from primordium.cli.arguments import Json
+from primordium.cli.output import Page, emit, make_table
 
 
 def presets(json: Json = False) -> None:

@@ -4,9 +4,8 @@ from typing import Annotated
 
 import typer
 
-from primordium.cli.output import Json, emit
-
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="The run's directory or URL.")]
+from primordium.cli.arguments import Json, RunName
+from primordium.cli.output import emit
 
 
 def status(run: RunName, json: Json = False) -> None:

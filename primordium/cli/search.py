@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from primordium.cli.arguments import RunName
 from primordium.cli.guard import Interrupted, terminable
 from primordium.errors import PrimordiumError, StoreError
 
@@ -53,7 +54,7 @@ def search(
 
 
 def resume(
-    run: Annotated[str, typer.Argument(help="The run's directory or URL.")],
+    run: RunName,
     workers: Workers = None,
     allow_changes: Annotated[
         bool, typer.Option("--allow-changes", help="Go on under other versions or data than it began with.")

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -106,11 +106,10 @@ def fingerprint(graph: Graph, *, canonical: bool = False) -> Fingerprint | None:
             for param in _by_first_use(graph):
                 rank = ranks[param.axes, param.init] = ranks.get((param.axes, param.init), -1) + 1
                 leaves[param.name] = (probe.param(param, rank), None)
-            y, dy = run_dual(graph, probe.ops, leaves)["y"]
-            for value in (y, dy):
-                blocks.append(_block(value, probe))
-    if any(block is None for block in blocks):
-        return None
+            block = _block(run_dual(graph, probe.ops, leaves)["y"], probe)
+            if block is None:
+                return None
+            blocks.append(block)
     return _combine(blocks, graph.affine)
 
 
@@ -122,33 +121,39 @@ def _by_first_use(graph: Graph) -> list[Param]:
     return [declared[str(graph.nodes[i].attrs[0][1])] for i in graph.live if graph.nodes[i].op == "param"]
 
 
-def _block(value: Any, probe: _Probe) -> tuple[Array, Array, float] | None:
-    """Relative projections, root mean squares of each scale, and the largest magnitude."""
-    if value is None:
-        return np.zeros((len(SCALES), PROJECTIONS)), np.zeros(len(SCALES)), 0.0
-    if np.shape(value) != probe.full:
-        value = np.broadcast_to(value, probe.full)
-    flat = value.reshape(len(SCALES), -1)
-    size = np.sqrt(np.einsum("ij,ij->i", flat, flat) / flat.shape[1])
-    if not math.isfinite(size.sum()):
+Block: TypeAlias = tuple[Array, Array, Array]
+"""Of outputs and derivatives at each scale: projections, root mean squares, largest magnitudes."""
+
+
+def _block(dual: Dual, probe: _Probe) -> Block | None:
+    """What one probe says; ``None`` where it is not finite."""
+    both = np.zeros((2, *probe.full))
+    both[0] = dual[0]
+    if dual[1] is not None:
+        both[1] = dual[1]
+    flat = both.reshape(2 * len(SCALES), -1)
+    sizes = np.sqrt(np.einsum("ij,ij->i", flat, flat) / flat.shape[1])
+    if not math.isfinite(sizes.sum()):
         return None
-    relative = (flat @ probe.weights) / np.maximum(size, NEGLIGIBLE)[:, None]
-    return relative, size, float(np.abs(flat).max())
+    return flat @ probe.weights, sizes, np.abs(flat).max(1)
 
 
-def _combine(blocks: list[Any], affine: bool) -> Fingerprint:
-    sizes = np.concatenate([block[1] for block in blocks])
+def _combine(blocks: list[Block], affine: bool) -> Fingerprint:
+    projections, sizes, largest = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     present = sizes > NEGLIGIBLE
-    reference = float(sizes[: len(SCALES)].max()) if affine else 1.0
-    logs = np.log2(np.maximum(sizes, NEGLIGIBLE) / max(reference, NEGLIGIBLE))
-    relative = np.concatenate([block[0] for block in blocks]) * present[:, None]
-    logs = np.where(present, logs, -64.0)
-    features = np.concatenate([relative.ravel(), logs])
-    steps = np.rint(np.concatenate([relative.ravel() * STEPS, logs * LOG_STEPS])).astype(np.int32)
-    digest = blake2b(steps.tobytes(), digest_size=16).digest()
-    outputs = max(block[2] for block in blocks[0::2])
-    gradients = max(block[2] for block in blocks[1::2])
-    return Fingerprint(digest, features, outputs, gradients)
+    safe = np.maximum(sizes, NEGLIGIBLE)
+    reference = max(float(sizes[: len(SCALES)].max()), NEGLIGIBLE) if affine else 1.0
+    relative = (projections / safe[:, None] * present[:, None]).ravel()
+    logs = np.where(present, np.log2(safe / reference), -64.0)
+    features = np.concatenate([relative, logs])
+    digest = blake2b(np.rint(features * _STEPS).astype(np.int32).tobytes(), digest_size=16).digest()
+    halves = largest.reshape(len(blocks), 2, len(SCALES)).max((0, 2))
+    return Fingerprint(digest, features, float(halves[0]), float(halves[1]))
+
+
+_ROWS = 2 * len(SCALES) * len(SHAPES)
+_STEPS = np.repeat([float(STEPS), float(LOG_STEPS)], [_ROWS * PROJECTIONS, _ROWS])
+"""How finely each feature is rounded."""
 
 
 def distance(a: Fingerprint, b: Fingerprint) -> float:

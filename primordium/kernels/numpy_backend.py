@@ -5,7 +5,7 @@ equals the moment of the value, statistics simply reduce every dimension of the 
 """
 
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,7 +15,7 @@ from primordium.errors import GraphError
 from primordium.kernels.layout import dims
 from primordium.primitives import axes as ax
 from primordium.primitives.domain import Domain
-from primordium.primitives.graph import Graph, Node
+from primordium.primitives.graph import Graph
 from primordium.primitives.primitive import PRIMITIVES, Attrs
 from primordium.primitives.scalar import numpy_function
 
@@ -151,44 +151,87 @@ def _partials(op: str, attrs: Attrs) -> tuple[Callable[..., Any] | None, ...]:
     )
 
 
-def _elementwise(o: NumpyOps, node: Node, args: list[Dual]) -> Dual:
-    values = [a[0] for a in args]
-    y = numpy_function(node.op, node.attrs)(*values)
-    tangent = None
-    for (_, dx), partial in zip(args, _partials(node.op, node.attrs), strict=True):
+Step: TypeAlias = Callable[[NumpyOps, list[Dual]], Dual]
+"""Value and tangent of a node from those of its arguments."""
+
+
+def _unary(op: str, attrs: Attrs) -> Step:
+    function, (partial,) = numpy_function(op, attrs), _partials(op, attrs)
+
+    def step(o: NumpyOps, args: list[Dual]) -> Dual:
+        x, dx = args[0]
+        y = function(x)
         if dx is None or partial is None:
-            continue
-        slope = partial(o, y, *values)
-        part = dx if slope.__class__ is float and slope == 1.0 else slope * dx
-        tangent = part if tangent is None else tangent + part
-    return y, tangent
+            return y, None
+        return y, _scaled(partial(o, y, x), dx)
+
+    return step
 
 
-def dual_step(o: NumpyOps, node: Node, args: list[Dual]) -> Dual:
-    """Value and tangent of one node from those of its arguments.
+def _elementwise(op: str, attrs: Attrs) -> Step:
+    function, partials = numpy_function(op, attrs), _partials(op, attrs)
+
+    def step(o: NumpyOps, args: list[Dual]) -> Dual:
+        values = [a[0] for a in args]
+        y = function(*values)
+        tangent = None
+        for (_, dx), partial in zip(args, partials, strict=True):
+            if dx is None or partial is None:
+                continue
+            part = _scaled(partial(o, y, *values), dx)
+            tangent = part if tangent is None else tangent + part
+        return y, tangent
+
+    return step
+
+
+def _scaled(slope: Any, dx: Any) -> Any:
+    if slope.__class__ is float:
+        if slope == 1.0:
+            return dx
+        if slope == -1.0:
+            return -dx
+    return slope * dx
+
+
+def _by_rule(op: str, attrs: Attrs) -> Step:
+    """Statistics and primitives along an axis, by their forward-mode rules."""
+    rule, given = PRIMITIVES[op].jvp, dict(attrs)
+    if rule is None:
+        raise GraphError(f"primitive {op!r} has no NumPy meaning; inline derived primitives first")
+
+    def step(o: NumpyOps, args: list[Dual]) -> Dual:
+        values, tangents = [a[0] for a in args], [a[1] for a in args]
+        y = getattr(o, op)(*values, **given)
+        if args and tangents[0] is None:
+            return y, None
+        return y, rule(o, y, values, tangents, **given)
+
+    return step
+
+
+@lru_cache(maxsize=65_536)
+def dual_step(op: str, attrs: Attrs) -> Step:
+    """What a node does to the values and tangents of its arguments.
 
     Raises:
         GraphError: the primitive has no NumPy meaning.
     """
-    primitive = PRIMITIVES[node.op]
+    primitive = PRIMITIVES[op]
     if primitive.kind == "elementwise":
-        return _elementwise(o, node, args)
-    attrs = dict(node.attrs)
-    if node.op == "const":
-        return np.float64(attrs["value"]), None  # a Python float would raise where an array gives inf
-    if node.op == "running":
-        return args[0]
-    if node.op == "detach":
-        return args[0][0], None
-    if node.op == "surrogate":
-        return args[0][0] + 0.0 * args[1][0], args[1][1]
-    if primitive.kind not in ("statistic", "along") or primitive.jvp is None:
-        raise GraphError(f"primitive {node.op!r} has no NumPy meaning; inline derived primitives first")
-    values, tangents = [a[0] for a in args], [a[1] for a in args]
-    y = getattr(o, node.op)(*values, **attrs)
-    if args and tangents[0] is None:
-        return y, None
-    return y, primitive.jvp(o, y, values, tangents, **attrs)
+        return _unary(op, attrs) if primitive.arity == 1 else _elementwise(op, attrs)
+    if op == "const":
+        value = np.float64(dict(attrs)["value"])  # a Python float would raise where an array gives inf
+        return lambda o, args: (value, None)
+    if op == "running":
+        return lambda o, args: args[0]
+    if op == "detach":
+        return lambda o, args: (args[0][0], None)
+    if op == "surrogate":
+        return lambda o, args: (args[0][0] + 0.0 * args[1][0], args[1][1])
+    if primitive.kind in ("statistic", "along"):
+        return _by_rule(op, attrs)
+    raise GraphError(f"primitive {op!r} has no NumPy meaning; inline derived primitives first")
 
 
 def run_dual(graph: Graph, o: NumpyOps, leaves: Mapping[str, Dual]) -> dict[str, Dual]:
@@ -196,9 +239,12 @@ def run_dual(graph: Graph, o: NumpyOps, leaves: Mapping[str, Dual]) -> dict[str,
     values: dict[int, Dual] = {}
     nodes = graph.nodes
     for index in graph.live:
-        node = nodes[index]
-        if not node.args and node.op in ("input", "param", "state", "hyper"):
-            values[index] = leaves[str(node.attrs[0][1])]
+        op, args, attrs = nodes[index]
+        if not args and op in _LEAVES:
+            values[index] = leaves[str(attrs[0][1])]
         else:
-            values[index] = dual_step(o, node, [values[a] for a in node.args])
+            values[index] = dual_step(op, attrs)(o, [values[a] for a in args])
     return {name: values[index] for name, index in graph.outputs}
+
+
+_LEAVES = frozenset({"input", "param", "state", "hyper"})
