@@ -32,9 +32,9 @@ def test_a_subject_computes_only_what_it_is_asked_and_once(monkeypatch: pytest.M
     """Most candidates die on their types: no fingerprint may be taken of them, and never two of one."""
     calls = []
 
-    def counted(graph: Any) -> Any:
+    def counted(graph: Any, **options: Any) -> Any:
         calls.append(graph)
-        return fingerprint(graph)
+        return fingerprint(graph, **options)
 
     monkeypatch.setattr(gate_module, "fingerprint", counted)
     subject = Subject(parse("layer[affine]: x * sigmoid(x)"))

@@ -178,6 +178,21 @@ def test_a_batch_sees_exactly_the_results_up_to_its_window(tmp_path: Path, batch
         assert attempts == list(range(len(attempts)))
 
 
+def test_every_batch_has_randomness_of_its_own(tmp_path: Path) -> None:
+    """Batches draw from generators that no other batch has seen: none repeats what another tried."""
+    states: list[object] = []
+
+    @dataclass(frozen=True)
+    class Looking:
+        def propose(self, context: Context) -> Proposal:
+            if not context.attempt and context.number % 2 == 0:
+                states.append(context.random.getstate())
+            return EVOLUTION.propose(context)
+
+    run(tmp_path / "run", replace(SETTINGS, batch=2), Looking())
+    assert len(states) == len(set(states)) == 7
+
+
 class Witness(Pool):
     """An executor that looks into the log when it is sent a job."""
 
