@@ -28,7 +28,7 @@ class BoundedMap(Generic[Key, Item]):
         capacity: the most entries it holds.
     """
 
-    def __init__(self, capacity: int = 1 << 18) -> None:
+    def __init__(self, capacity: int = 1 << 17) -> None:
         self._half = max(1, capacity // 2)
         self._young: dict[Key, Item] = {}
         self._old: dict[Key, Item] = {}
@@ -75,7 +75,7 @@ class Screen:
         capacity: bound of each memory.
     """
 
-    def __init__(self, gates: Sequence[ScreeningGate], capacity: int = 1 << 18) -> None:
+    def __init__(self, gates: Sequence[ScreeningGate], capacity: int = 1 << 17) -> None:
         self._first, self._others = tuple(gates[:1]), tuple(gates[1:])
         self._structures: BoundedMap[int, str] = BoundedMap(capacity)
         self._behaviours: BoundedMap[bytes, str] = BoundedMap(capacity)
