@@ -22,5 +22,7 @@ def structure_hash(graph: Graph) -> str:
 
 def inline_derived(graph: Graph) -> Graph:
     """The graph with derived primitives written out: a name for a formula does not make it another."""
-    derived = {op for op in {graph.nodes[i].op for i in graph.live} if PRIMITIVES[op].kind == "derived"}
+    if PRIMITIVES.derived.isdisjoint([node.op for node in graph.nodes]):
+        return graph
+    derived = PRIMITIVES.derived.intersection(graph.nodes[i].op for i in graph.live)
     return write_out(graph, derived) if derived else graph

@@ -66,7 +66,7 @@ class Rewriter:
     ) -> None:
         self.nodes: list[Node] = []
         self.axes: list[AxisSet] = []
-        self.ranges: list[Range] = []
+        self._ranges: list[Range] = []
         self.keys: list[int] = []
         self.constants: dict[int, float] = {}
         self._rules = rules
@@ -80,7 +80,7 @@ class Rewriter:
         index = self._table.get(("const", (), attrs))
         if index is None:
             key = _seed("const", () if self._slots else attrs)
-            index = self._append("const", (), attrs, ax.NONE, (value, value), key)
+            index = self._append("const", (), attrs, ax.NONE, key)
             self.constants[index] = value
         return index
 
@@ -91,7 +91,7 @@ class Rewriter:
             return index
         if node.op == "param" and key in self.keys:
             self.twins = True  # two parameters declared alike: told apart once the graph is there
-        return self._append(node.op, (), node.attrs, axes, ALL, key)
+        return self._append(node.op, (), node.attrs, axes, key)
 
     def emit(self, op: str, args: Args, attrs: Attrs) -> int:
         """The node ``op(*args)``, or an equal one that a rule or the table knows."""
@@ -114,21 +114,26 @@ class Rewriter:
         union = 0
         for arg in args:
             union |= self.axes[arg]
-        values = node_range(op, attrs, tuple([self.ranges[a] for a in ordered]))
-        return self._append(
-            op,
-            ordered,
-            attrs,
-            (union & keep) | add,
-            values,
-            _mix(_seed(op, attrs), [keys[a] for a in ordered]),
-        )
+        key = _mix(_seed(op, attrs), [keys[a] for a in ordered])
+        return self._append(op, ordered, attrs, (union & keep) | add, key)
 
-    def _append(self, op: str, args: Args, attrs: Attrs, axes: AxisSet, values: Range, key: int) -> int:
+    def range_of(self, index: int) -> Range:
+        """The range of a node; computed when a rule first asks, since most graphs have no such rule."""
+        for at in range(len(self._ranges), index + 1):
+            op, args, attrs = self.nodes[at]
+            if op == "const":
+                value = self.constants[at]
+                self._ranges.append((value, value))
+            elif not args and op in _LEAVES:
+                self._ranges.append(ALL)
+            else:
+                self._ranges.append(node_range(op, attrs, tuple([self._ranges[a] for a in args])))
+        return self._ranges[index]
+
+    def _append(self, op: str, args: Args, attrs: Attrs, axes: AxisSet, key: int) -> int:
         index = len(self.nodes)
         self.nodes.append(Node(op, args, attrs))
         self.axes.append(axes)
-        self.ranges.append(values)
         self.keys.append(key)
         self._table[op, args, attrs] = index
         return index

@@ -146,6 +146,8 @@ class PrimitiveTable(Mapping[str, Primitive]):
 
     def __init__(self) -> None:
         self._table: dict[str, Primitive] = {}
+        self.derived: set[str] = set()
+        """Names of the derived primitives: asked for every candidate, so kept."""
 
     def add(self, primitive: Primitive) -> Primitive:
         """Register one primitive.
@@ -159,11 +161,14 @@ class PrimitiveTable(Mapping[str, Primitive]):
         if primitive.name in self._table:
             raise PluginError(f"primitive {primitive.name!r} is registered already; choose another name")
         self._table[primitive.name] = primitive
+        if primitive.kind == "derived":
+            self.derived.add(primitive.name)
         return primitive
 
     def remove(self, name: str) -> None:
         """Forget a primitive (a plugin that failed its conformance check)."""
         del self._table[name]
+        self.derived.discard(name)
 
     def __getitem__(self, name: str) -> Primitive:
         try:

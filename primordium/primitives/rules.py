@@ -86,14 +86,14 @@ def parity(r: Rewriter, op: str, args: Args, attrs: Attrs) -> int | None:
 
 def decided_by_range(r: Rewriter, op: str, args: Args, attrs: Attrs) -> int | None:
     """relu, |x|, sign, max, min and greater where the ranges of the arguments leave no choice."""
-    low, high = r.ranges[args[0]]
+    low, high = r.range_of(args[0])
     if op in ("relu", "abs"):
         if low >= 0.0:
             return args[0]
         return r.const(0.0) if op == "relu" and high <= 0.0 else None
     if op == "sign":
         return r.const(1.0) if low > 0.0 else r.const(-1.0) if high < 0.0 else None
-    other_low, other_high = r.ranges[args[1]]
+    other_low, other_high = r.range_of(args[1])
     if op == "greater":
         return r.const(1.0) if low > other_high else r.const(0.0) if high <= other_low else None
     first_larger, second_larger = low >= other_high, other_low >= high
