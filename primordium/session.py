@@ -35,7 +35,7 @@ from primordium.primitives.serial import to_json
 from primordium.search.engine import Engine, Observer, Settings, result_payload
 from primordium.search.progress import FAILURE, Progress, fitness
 from primordium.search.proposers import make_proposer
-from primordium.search.seeds import derived_seed, search_seed
+from primordium.search.seeds import search_seed, training_seed
 from primordium.search.space import Space, get_space
 from primordium.search.store import Store
 
@@ -336,7 +336,7 @@ def confirm(
     graphs = {
         id: session.space.express(engine.progress.individual(id).genome) for id in best
     } | session.baselines
-    chosen = [derived_seed(session.config.seed, "confirm", k) % 2**31 for k in range(seeds)]
+    chosen = [training_seed(session.config.seed, "confirm", k) for k in range(seeds)]
     scores: dict[str, dict[str, dict[str, float]]] = {}
     with session.executor() as workers:
         work = [(name, seed) for name in graphs for seed in chosen]

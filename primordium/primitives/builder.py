@@ -214,6 +214,12 @@ class Builder:
             return self.state(next(s for s in graph.states if s.name == name))
         return self.hyper(next(h for h in graph.hypers if h.name == name))
 
+    def copy_node(self, graph: Graph, node: Node, values: Mapping[int, Value]) -> Value:
+        """A node of another graph, on the copies of its arguments."""
+        if PRIMITIVES[node.op].kind == "leaf":
+            return self.copy_leaf(graph, node)
+        return self.emit(node.op, tuple(values[a].index for a in node.args), node.attrs)
+
     def finish(self, outputs: Mapping[str, Value], *, affine: bool = False) -> Graph:
         """The checked graph with these outputs."""
         named = tuple(sorted((name, self.lift(value).index) for name, value in outputs.items()))

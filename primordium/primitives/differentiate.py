@@ -54,17 +54,11 @@ def differentiate(view: Graph, wrt: Iterable[str] = ("x",)) -> Graph:
     values: dict[int, Value] = {}
     for index in live:
         node = view.nodes[index]
-        primitive = PRIMITIVES[node.op]
-        if primitive.kind in ("derived", "opaque") or node.op == "running":
+        if PRIMITIVES[node.op].kind in ("derived", "opaque") or node.op == "running":
             raise GraphError(
                 f"node {index} ({node.op}) has no derivative rule; differentiate a plain view of the graph"
             )
-        leaf = primitive.kind == "leaf"
-        values[index] = (
-            builder.copy_leaf(view, node)
-            if leaf
-            else builder.emit(node.op, tuple(values[a].index for a in node.args), node.attrs)
-        )
+        values[index] = builder.copy_node(view, node, values)
     adjoints: dict[int, Value] = {view.output: _sum_to(builder, builder.input(f"d{main}"), view, view.output)}
     for index in reversed(live):
         if index in adjoints and view.nodes[index].args:

@@ -7,6 +7,7 @@ graph's identity in the screening loop.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, lru_cache
 from hashlib import blake2b
 
@@ -181,18 +182,19 @@ class Rewritten:
         """The rewritten graph, its nodes numbered from the outputs in canonical order."""
         nodes, order = self.rewriter.nodes, self._order()
         ordered = tuple(nodes[i]._replace(args=tuple(order[a] for a in nodes[i].args)) for i in order)
-        names = {(n.op, n.attrs[0][1]) for n in ordered if n.op in ("param", "hyper")}
-        source = self._source
-        return Graph(
-            source.domain,
-            ordered,
-            tuple((name, order[index]) for name, index in self.outputs),
-            tuple(p for p in source.params if ("param", p.name) in names),
-            source.states,
-            tuple(h for h in source.hypers if ("hyper", h.name) in names),
-            source.groups,
-            source.affine,
-        )
+        return _of_nodes(self._source, ordered, tuple((name, order[index]) for name, index in self.outputs))
+
+
+def _of_nodes(source: Graph, nodes: tuple[Node, ...], outputs: tuple[tuple[str, int], ...]) -> Graph:
+    """The graph of these nodes, with those of the source's parameters and hyper-parameters that they use."""
+    names = {(n.op, n.attrs[0][1]) for n in nodes if n.op in ("param", "hyper")}
+    return replace(
+        source,
+        nodes=nodes,
+        outputs=outputs,
+        params=tuple(p for p in source.params if ("param", p.name) in names),
+        hypers=tuple(h for h in source.hypers if ("hyper", h.name) in names),
+    )
 
 
 def _number(nodes: list[Node], output: int, order: dict[int, int]) -> None:
@@ -258,17 +260,7 @@ def remove_dead_code(graph: Graph) -> Graph:
     nodes = tuple(
         graph.nodes[i]._replace(args=tuple(place[a] for a in graph.nodes[i].args)) for i in graph.live
     )
-    names = {(n.op, n.attrs[0][1]) for n in nodes if n.op in ("param", "hyper")}
-    return Graph(
-        graph.domain,
-        nodes,
-        tuple((name, place[index]) for name, index in graph.outputs),
-        tuple(p for p in graph.params if ("param", p.name) in names),
-        graph.states,
-        tuple(h for h in graph.hypers if ("hyper", h.name) in names),
-        graph.groups,
-        graph.affine,
-    )
+    return _of_nodes(graph, nodes, tuple((name, place[index]) for name, index in graph.outputs))
 
 
 def share_common_subexpressions(graph: Graph) -> Graph:

@@ -136,11 +136,7 @@ def _readable(graph: Graph) -> Graph:
         builder.state(state)
     values: dict[int, Value] = {}
     for index in graph.live:
-        node = graph.nodes[index]
-        if PRIMITIVES[node.op].kind == "leaf":
-            values[index] = builder.copy_leaf(graph, node)
-        else:
-            values[index] = builder.emit(node.op, tuple(values[a].index for a in node.args), node.attrs)
+        values[index] = builder.copy_node(graph, graph.nodes[index], values)
     return builder.finish({name: values[index] for name, index in graph.outputs}, affine=graph.affine)
 
 

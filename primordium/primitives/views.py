@@ -47,9 +47,7 @@ def _view(graph: Graph, mode: Literal["train", "eval"]) -> Graph:
     counter = 0
     for index in graph.live:
         node = graph.nodes[index]
-        if PRIMITIVES[node.op].kind == "leaf":
-            values[index] = builder.copy_leaf(graph, node)
-        elif node.op == "running":
+        if node.op == "running":
             name = f"{RUNNING}{counter}"
             counter += 1
             statistic = values[node.args[0]]
@@ -58,7 +56,7 @@ def _view(graph: Graph, mode: Literal["train", "eval"]) -> Graph:
                 updates[name] = _next_state(builder, node, statistic, state)
             values[index] = statistic if mode == "train" else state
         else:
-            values[index] = builder.emit(node.op, tuple(values[a].index for a in node.args), node.attrs)
+            values[index] = builder.copy_node(graph, node, values)
     outputs = {name: values[index] for name, index in graph.outputs}
     if graph.affine:
         gamma, beta = builder.param(Param("gamma", ax.C, 1.0)), builder.param(Param("beta", ax.C, 0.0))

@@ -35,7 +35,7 @@ from primordium.search.progress import (
     fitness,
 )
 from primordium.search.proposer import Context, Individual, Proposer
-from primordium.search.seeds import derived_seed, search_seed
+from primordium.search.seeds import derived_seed, search_seed, training_seed
 from primordium.search.store import CandidateRow, Event, Store
 
 _STRIDE = 1_000_000
@@ -313,7 +313,7 @@ class Engine:
 
     def final_seeds(self) -> list[int]:
         """Seeds that the search did not use: a score that was selected on is not shown as evidence."""
-        return [derived_seed(self.settings.seed, "final", k) % 2**31 for k in range(self.settings.seeds)]
+        return [training_seed(self.settings.seed, "final", k) for k in range(self.settings.seeds)]
 
     # ---- verification ----------------------------------------------------------------------------------
 

@@ -9,6 +9,11 @@ def derived_seed(seed: int, *names: str | int) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=7).digest(), "little")
 
 
+def training_seed(seed: int, *names: str | int) -> int:
+    """A derived seed for weights and batches, below 2³¹ as torch's and NumPy's generators take it."""
+    return derived_seed(seed, *names) % 2**31
+
+
 def search_seed(seed: int) -> int:
     """The seed that every candidate of a run is trained with: common random numbers."""
-    return derived_seed(seed, "search") % 2**31
+    return training_seed(seed, "search")

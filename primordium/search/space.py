@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from primordium.errors import ConfigError, PrimordiumError
 from primordium.primitives import axes as ax
+from primordium.primitives.builder import Value
 from primordium.primitives.domain import get_domain
 from primordium.primitives.graph import GROUPS, Graph, Node, Param, live_nodes
 from primordium.primitives.identity import inline_derived
@@ -205,15 +206,11 @@ def _missing(node: Node) -> KeyError:
 
 def _without_running(graph: Graph) -> Graph:
     builder = InliningBuilder(graph.domain, graph.groups)
-    values = {}
+    values: dict[int, Value] = {}
     for index in live_nodes(graph.nodes, [graph.output]):
         node = graph.nodes[index]
-        if PRIMITIVES[node.op].kind == "leaf":
-            values[index] = builder.copy_leaf(graph, node)
-        elif node.op == "running":
-            values[index] = values[node.args[0]]
-        else:
-            values[index] = builder.emit(node.op, tuple(values[a].index for a in node.args), node.attrs)
+        running = node.op == "running"
+        values[index] = values[node.args[0]] if running else builder.copy_node(graph, node, values)
     return builder.finish({"y": values[graph.output]}, affine=graph.affine)
 
 

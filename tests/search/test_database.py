@@ -1,19 +1,15 @@
 """Tests of the place of a run: one writer, any readers, other files unharmed, every failure explained."""
 
 import os
-import signal
 import sqlite3
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from scripts import script
 
-import primordium
 from primordium.errors import StoreError
 from primordium.search.store import Event, Store
 
@@ -30,22 +26,6 @@ def filled(path: Path, count: int = 5) -> Path:
     with Store.create(path, HEADER) as store:
         store.append([event(seq) for seq in range(count)])
     return path
-
-
-@contextmanager
-def script(source: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
-    """A Python process that runs `source`; killed at the end with its children."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(primordium.__file__).parents[1])}
-    command = [sys.executable, "-c", source, *map(str, arguments)]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        command, stdin=pipe, stdout=pipe, env=environment, text=True, start_new_session=True
-    ) as process:
-        try:
-            yield process
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
 
 
 # --------------------------------------------------------------------------------------- writers and readers

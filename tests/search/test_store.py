@@ -4,20 +4,16 @@ import gc
 import io
 import json
 import math
-import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import tracemalloc
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from scripts import script
 
-import primordium
 from primordium.errors import StoreError
 from primordium.search.store import CandidateRow, Event, Store
 
@@ -51,19 +47,6 @@ def filled(path: Path, count: int = 5) -> Path:
     with Store.create(path, HEADER) as store:
         store.append([event(seq) for seq in range(count)])
     return path
-
-
-@contextmanager
-def script(source: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
-    """A Python process that runs `source`; killed at the end."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(primordium.__file__).parents[1])}
-    command = [sys.executable, "-c", source, *map(str, arguments)]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 # --------------------------------------------------------------------------------------------------- the log
