@@ -16,6 +16,9 @@ The layer maps [B, C, *S] to the same shape. `apply_act=False` marks a site that
 but no activation, such as the end of a linear bottleneck.
 """
 
+HE_GAIN = math.sqrt(2.0)
+"""The gain that keeps the second moment through ReLU (He et al., 2015)."""
+
 _STEM_SIDE = 8  # the stem strides until its map is no larger,
 _MAX_STEM_STRIDE = 4  # as far as its stride allows;
 _LAST_SIDE = 4  # then stages are added until the last one's map is no larger
@@ -25,11 +28,16 @@ class Parts:
     """The supplier of one network: each convolution and linear layer draws from one generator in turn.
 
     So the weights depend on the seed and the order of the calls, not on the layers at the sites, and
-    no global generator is used. Weights are He normal by fan-in (He et al., 2015), biases zero.
+    no global generator is used. Weights are normal with standard deviation `gain` / √fan-in, biases zero;
+    another gain scales the same draws.
+
+    Attributes:
+        gain: that of weights behind a site.
     """
 
-    def __init__(self, site: SiteFactory, seed: int) -> None:
+    def __init__(self, site: SiteFactory, seed: int, gain: float = HE_GAIN) -> None:
         self._site = site
+        self.gain = gain
         self._generator = torch.Generator().manual_seed(seed)
 
     def conv(
@@ -40,22 +48,31 @@ class Parts:
         conv = nn.Conv2d(
             channels, out_channels, kernel, stride, padding, groups=groups, bias=False, device="meta"
         ).to_empty(device="cpu")
-        self._draw(conv.weight)
+        self._draw(conv.weight, self.gain)
         return conv
 
-    def linear(self, features: int, out_features: int) -> nn.Linear:
-        """A linear layer with a bias."""
+    def linear(self, features: int, out_features: int, gain: float | None = None) -> nn.Linear:
+        """A linear layer with a bias; its own `gain`, where given, takes the place of the sites'."""
         linear = nn.Linear(features, out_features, device="meta").to_empty(device="cpu")
-        self._draw(linear.weight)
+        self._draw(linear.weight, self.gain if gain is None else gain)
         nn.init.zeros_(linear.bias)
         return linear
+
+    def embedding(self, tokens: int, channels: int, deviation: float) -> nn.Embedding:
+        """A normal vector of that standard deviation for each token."""
+        embedding = nn.Embedding(tokens, channels, device="meta").to_empty(device="cpu")
+        nn.init.normal_(embedding.weight, std=deviation, generator=self._generator)
+        return embedding
 
     def site(self, channels: int, apply_act: bool = True) -> nn.Module:
         """The caller's layer for one site."""
         return self._site(channels, apply_act)
 
-    def _draw(self, weight: Tensor) -> None:
+    def _draw(self, weight: Tensor, gain: float) -> None:
         nn.init.kaiming_normal_(weight, nonlinearity="relu", generator=self._generator)
+        if gain != HE_GAIN:
+            with torch.no_grad():
+                weight.mul_(gain / HE_GAIN)
 
 
 @dataclass(frozen=True)
