@@ -13,9 +13,9 @@ In short::
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from primordium.api import activation, graph, layer, load, method, replace, search
+    from primordium.api import activation, graph, layer, load, method, replace, search, stability
 
-__all__ = ["activation", "graph", "layer", "load", "method", "replace", "search"]
+__all__ = ["activation", "graph", "layer", "load", "method", "replace", "search", "stability"]
 __version__ = "0.1.0"
 
 

@@ -2,16 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from primordium.configs.schema import RunConfig, check_config, load_config
-from primordium.errors import GraphError, PrimordiumError
-from primordium.evaluators.evaluation import ModelFactory, SiteFactory
-from primordium.evaluators.models.registry import HasShape, build_model
+from primordium.errors import ConfigError, GraphError, PrimordiumError
+from primordium.evaluators.evaluation import ModelFactory, Site, named_model
+from primordium.evaluators.signal import initialization_gain
+from primordium.evaluators.stability import BATCH_SIZE, LIMIT, RATE, STEPS, Stability, ascend
 from primordium.evaluators.task import ClassificationTask, Loss, Task
 from primordium.evaluators.tasks import get_task
 from primordium.export.replace import Replacement, replace_sites
@@ -20,15 +21,17 @@ from primordium.plugins.method import Method
 from primordium.plugins.methods import method
 from primordium.plugins.primitives import load_primitives
 from primordium.primitives.graph import Graph
+from primordium.primitives.identity import inline_derived
+from primordium.primitives.passes import canonicalize
 from primordium.primitives.serial import from_json
 from primordium.primitives.text import parse
 from primordium.results import Run
 from primordium.session import Problem, resume, start
 
-ModelFunction = Callable[[SiteFactory], nn.Module]
+ModelFunction = Callable[[Site], nn.Module]
 LayerLike = str | Graph | Method
 
-__all__ = ["activation", "graph", "layer", "load", "method", "replace", "search"]
+__all__ = ["activation", "graph", "layer", "load", "method", "replace", "search", "stability"]
 
 
 def graph(source: str) -> Graph:
@@ -133,6 +136,58 @@ def replace(model: nn.Module, layer: LayerLike, **options: Any) -> Replacement:
     )
 
 
+def stability(
+    layer: LayerLike,
+    *,
+    model: str = "residual",
+    task: str = "digits",
+    width: int = 8,
+    batch_size: int = BATCH_SIZE,
+    steps: int = STEPS,
+    rate: float = RATE,
+    limit: float = LIMIT,
+    seed: int = 0,
+) -> Stability:
+    """How many steps an adversary needs to make the gradient explode by moving the weights of a network.
+
+    The network has the layer at every norm-act site, an activation behind a batch normalization, and starts
+    as in a search. For a network of one's own see :func:`primordium.evaluators.stability.ascend`.
+
+    Args:
+        layer: a known method, a graph, or a graph's text.
+        model: the architecture.
+        task: whose first batch is frozen.
+        width: of the architecture.
+        batch_size: examples in the batch.
+        steps: the most steps.
+        rate: the length of a step, over the initial norm of each parameter tensor.
+        limit: the gradient norm beyond which it has exploded.
+        seed: of weights and batch.
+
+    Source: the rejection by stability of Liu et al. 2020, arXiv:2004.02967.
+
+    Example:
+        >>> stability("bn_relu", steps=5).exploded
+        False
+        >>> stability("layer[affine]: x * x").exploded
+        True
+
+    Raises:
+        PluginError: no method or task has that name.
+        ConfigError: no model has that name, or a number is out of range.
+        GraphError: the graph is no layer or activation, or can be differentiated only once.
+    """
+    found, data = _graph_of(layer), get_task(task)
+    if batch_size < 1:
+        raise ConfigError(f"stability: batch_size is {batch_size}; it must be at least 1")
+    # Canonical as a candidate is, since an ascent amplifies what the order of operations rounds.
+    found = canonicalize(inline_derived(found))
+    site = Site(found, initialization_gain(found), "reference")
+    network = _named(model, data, width)(site, seed)
+    inputs, targets = data.batch(0, seed, batch_size)
+    return ascend(network, inputs, targets, data.loss, steps, rate, limit)
+
+
 def load(run: Path | str) -> Run:
     """A finished or unfinished run: its candidates, scores and best layer.
 
@@ -227,12 +282,11 @@ def _task(data: Task | tuple[Any, Any], loss: Loss | None) -> Task:
 def _named(name: str, task: Task, width: int) -> ModelFactory:
     if not (hasattr(task, "input_shape") and hasattr(task, "classes")):
         raise PrimordiumError(f"model {name!r} needs a task with input_shape and classes; give model_fn")
-    shaped = cast(HasShape, task)
-    return lambda site, seed: build_model(name, shaped, site, width, seed)
+    return named_model(name, task, width)
 
 
 def _seeded(function: ModelFunction) -> ModelFactory:
-    def build(site: SiteFactory, seed: int) -> nn.Module:
+    def build(site: Site, seed: int) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return function(site)
