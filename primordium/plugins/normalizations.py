@@ -151,7 +151,9 @@ def _method(normalization: _Normalization, activation: str | None = None) -> Met
 
 
 METHODS = (
-    *(_method(norm, act) for norm in (_BN, _IN, _GN, _LN, _RMS) for act in (None, *_ACTIVATIONS)),
-    _method(_LN_CHANNEL),
-    _method(_RMS_CHANNEL),
+    *(
+        _method(norm, act)
+        for norm in (_BN, _IN, _GN, _LN, _RMS, _LN_CHANNEL, _RMS_CHANNEL)
+        for act in (None, *_ACTIVATIONS)
+    ),
 )

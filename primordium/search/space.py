@@ -50,6 +50,7 @@ class Space:
         operations: what an operation node may be; the primitive is drawn first, then its variant.
         size: number of operation nodes.
         affine: a trailing per-channel affine follows.
+        everywhere: a layer stands whole at sites without activation too, as its output ``no_act``.
         groups: group count of the ``group`` index set.
     """
 
@@ -60,6 +61,7 @@ class Space:
     operations: tuple[Operation, ...]
     size: int = 10
     affine: bool = False
+    everywhere: bool = False
     groups: int = GROUPS
 
     @cached_property
@@ -72,9 +74,9 @@ class Space:
 
     def genome(self, nodes: tuple[Node, ...]) -> Graph:
         """The genome of these nodes, initial ones included; the last is the output."""
-        return Graph(
-            self.domain, nodes, (("y", len(nodes) - 1),), self.params, groups=self.groups, affine=self.affine
-        )
+        names = ("no_act", "y") if self.everywhere else ("y",)
+        outputs = tuple((name, len(nodes) - 1) for name in names)
+        return Graph(self.domain, nodes, outputs, self.params, groups=self.groups, affine=self.affine)
 
     def random(self, random: Random) -> Graph:
         """A random genome: every operation and argument uniform."""
@@ -117,6 +119,8 @@ class Space:
         mutation redraws the node.
         """
         if (graph.domain, graph.affine, graph.groups) != (self.domain, self.affine, GROUPS):
+            return None
+        if self.everywhere and dict(graph.outputs).get("no_act") != graph.output:
             return None
         try:
             return _Embedding(self).embed(graph)
@@ -238,7 +242,7 @@ def _fold_moments(graph: Graph) -> Graph:
     )
 
 
-def _evonorm(name: str, index_sets: Sequence[str]) -> Space:
+def _evonorm(name: str, index_sets: Sequence[str], *, everywhere: bool = False) -> Space:
     elementwise = (
         "add",
         "mul",
@@ -260,7 +264,8 @@ def _evonorm(name: str, index_sets: Sequence[str]) -> Space:
         params=(Param("v0", ax.C, 0.0), Param("v1", ax.C, 1.0)),
         constants=(0.0,),
         operations=(*(operation(op) for op in elementwise), *statistics),
-        affine=True,
+        affine=not everywhere,
+        everywhere=everywhere,
     )
 
 
@@ -303,9 +308,10 @@ SPACES: dict[str, Space] = {
             operations=tuple(operation(op) for op in (*_SWISH_UNARY, *_SWISH_BINARY, *_SWISH_TERNARY)),
             size=5,
         ),
+        _evonorm("tokens", ("channel",), everywhere=True),
     )
 }
-"""EvoNorm's two spaces and Swish's core units as a graph space."""
+"""EvoNorm's two spaces, its primitives on single tokens, and Swish's core units as a graph space."""
 
 
 def get_space(name: str) -> Space:

@@ -11,9 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from primordium.errors import ConfigError
-from primordium.evaluators.models.registry import MODELS, build_model
+from primordium.evaluators.models.densenet import DenseLayer
+from primordium.evaluators.models.parts import HE_GAIN
+from primordium.evaluators.models.registry import MODELS, TOKEN_MODELS, build_model
 
-CONVOLUTIONAL = sorted(set(MODELS) - {"mlp"})
+NUMERIC = sorted(set(MODELS) - TOKEN_MODELS)
+CONVOLUTIONAL = sorted(set(NUMERIC) - {"mlp"})
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def own_weights(model: nn.Module, *, site: type[nn.Module]) -> list[Tensor]:
     return [parameter for parameter in model.parameters() if id(parameter) not in inside]
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("name", NUMERIC)
 @pytest.mark.parametrize(
     "input_shape", [(1, 8, 8), (1, 32, 32), (3, 32, 32), (3, 24, 20), (2, 1, 1), (1, 5, 7)]
 )
@@ -67,7 +70,7 @@ def test_any_image_shape_gives_class_outputs(name: str, input_shape: tuple[int, 
         assert len(site.shapes[0]) == (2 if name == "mlp" else 4)
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("name", NUMERIC)
 def test_each_parameter_gets_a_gradient(name: str) -> None:
     """Protects against layers that are made but not used."""
     model = build_model(name, Shape((1, 8, 8)), Site)
@@ -99,8 +102,22 @@ def test_sites_without_activation_end_linear_branches(name: str) -> None:
                 if isinstance(site, Site) and not site.apply_act and isinstance(conv, nn.Conv2d)
             ]
     without_activation = [site for site in sites_of(model) if not site.apply_act]
-    assert len(without_activation) == {"residual": 1}.get(name, 2)
+    assert len(without_activation) == {"residual": 1, "densenet": 0}.get(name, 2)
     assert after_kernel == [(1, 1)] * len(without_activation)
+
+
+def test_dense_layers_hand_on_all_that_came_before() -> None:
+    """Protects dense connectivity: a layer's input is the head of its output, and channels add up."""
+    model = build_model("densenet", Shape((1, 8, 8)), Site, width=6)
+    layers = [module for module in model.modules() if isinstance(module, DenseLayer)]
+    seen: list[tuple[Tensor, Tensor]] = []
+    for layer in layers:
+        layer.register_forward_hook(lambda _, inputs, output: seen.append((inputs[0], output)))
+    model(torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0)))
+    assert len(seen) == 4
+    for before, after in seen:
+        assert torch.equal(after[:, :-6], before)
+    assert [site.channels for site in sites_of(model)] == [6, 12, 18, 9, 15, 21]
 
 
 def test_mlp_activates_everywhere() -> None:
@@ -147,7 +164,7 @@ def test_the_seed_decides_all_initial_values(name: str) -> None:
     assert not any(torch.equal(first[key], other[key]) for key in weights)
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("name", NUMERIC)
 def test_weights_are_he_normal(name: str) -> None:
     """Protects the scale of the initial weights: variance 2 / fan-in, biases zero."""
     standardized = []
@@ -161,6 +178,24 @@ def test_weights_are_he_normal(name: str) -> None:
     values = torch.cat(standardized)
     assert abs(values.mean().item()) < 0.03
     assert abs(values.std().item() - 1) < 0.03
+
+
+@pytest.mark.parametrize("name", NUMERIC)
+@pytest.mark.parametrize("gain", [0.5, 2.0])
+def test_another_gain_scales_the_same_draws(name: str, gain: float) -> None:
+    """Protects common random numbers between candidates of different gains; what sites draw is theirs."""
+
+    plain, scaled = (
+        build_model(name, Shape((1, 8, 8)), Wrapped, seed=3, gain=factor * HE_GAIN) for factor in (1.0, gain)
+    )
+    for left, right in zip(own_weights(plain, site=Wrapped), own_weights(scaled, site=Wrapped), strict=True):
+        assert torch.equal(right, left * gain)
+    inside, same = (
+        [p for module in model.modules() if isinstance(module, Wrapped) for p in module.parameters()]
+        for model in (plain, scaled)
+    )
+    assert inside
+    assert all(map(torch.equal, inside, same))
 
 
 def test_global_generator_is_left_alone() -> None:

@@ -31,6 +31,7 @@ FITTING = {
     "evonorm_b": EVONORM,
     "evonorm_s": EVONORM - {"evonorm_b0"},
     "swish": {"relu", "silu", "swish", "mish", "softplus", "tanh", "relu_squared", "x_asinh_squared"},
+    "tokens": {"ln_channel", "rms_channel"},
 }
 
 
@@ -223,7 +224,7 @@ def outputs(graph: Graph, training: bool, parameters: int) -> list[torch.Tensor]
     torch_random = torch.Generator().manual_seed(parameters)
     module = GraphModule(graph, 8, backend="reference").double()
     with torch.no_grad():
-        for parameter in module.parameters():
+        for parameter in sorted(module.parameters(), key=lambda p: float(p.detach().mean())):
             shift = torch.randn(parameter.shape, generator=torch_random, dtype=torch.float64)
             parameter.add_(0.3 * parameters * shift)
     batches = [torch.randn((3, 8, 4, 4), generator=torch_random, dtype=torch.float64) for _ in range(3)]
@@ -303,6 +304,39 @@ def test_what_the_space_has_no_operation_for_is_said_in_others(text: str) -> Non
     expressed = SPACES["evonorm_b"].express(genome)
     for a, b in zip(outputs(expressed, True, 0), outputs(insert_running(graph), True, 0), strict=True):
         assert torch.allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_layers_of_tokens_see_one_position_and_stand_everywhere() -> None:
+    """Causal by construction: nothing leaves its position; and sites without activation get the layer."""
+    space = SPACES["tokens"]
+    varied = 0
+    for genome in islice(stream(space, 9), 300):
+        graph = space.express(genome)
+        assert dict(graph.outputs)["no_act"] == graph.output
+        x = torch.randn((3, 4, 5), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        whole, without = (GraphModule(graph, 4, apply_act=act).double() for act in (True, False))
+        with torch.no_grad():
+            y = whole(x)
+            alone = torch.cat([whole(x[b : b + 1, :, s : s + 1]) for b in range(3) for s in range(5)])
+            assert torch.equal(without(x).nan_to_num(), y.nan_to_num())
+        positions = y.movedim(1, 2).reshape(15, 4, 1)
+        assert torch.allclose(positions, alone, rtol=1e-9, atol=1e-9, equal_nan=True)
+        varied += bool(y.std() > 0)
+    assert varied > 100
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "layer: tanh(x)",  # the identity at sites without activation
+        "layer: t = x / rms(x, over=channel); no_act = t; max(t, 0)",  # another layer there
+        "layer[affine]: x / rms(x, over=channel)",  # a trailing affine
+        "layer: t = x / rms(x, over=instance); no_act = t; t",  # a statistic over positions
+    ],
+)
+def test_tokens_take_layers_that_stand_everywhere_alone(text: str) -> None:
+    """What another layer does at sites without activation is not dropped in silence."""
+    assert SPACES["tokens"].embed(parse(text)) is None
 
 
 def test_an_unknown_space_is_an_error_that_names_the_known_ones() -> None:
