@@ -1,5 +1,6 @@
 """What a network is trained on: data in three splits, a loss, a metric and a stream of batches."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -41,6 +42,38 @@ class Split:
     def to(self, device: torch.device | str) -> "Split":
         """The same examples on another device."""
         return Split(self.inputs.to(device), self.targets.to(device))
+
+    def __reduce__(self) -> tuple[Callable[..., "Split"], tuple[object, ...]]:
+        """Pickles tensors as arrays, which processes on one machine can read without a copy of their own.
+
+        Protocol 5 hands their memory on out of band. What comes of it may be read-only, so write to no split.
+        """
+        return _restored, (*_packed(self.inputs), *_packed(self.targets))
+
+
+def _packed(tensor: Tensor) -> tuple[NDArray[np.generic] | Tensor, torch.device]:
+    """A tensor as a contiguous array, where NumPy has its type, and the device to bring it back to."""
+    try:
+        return np.ascontiguousarray(tensor.numpy(force=True)), tensor.device
+    except TypeError:
+        return tensor.detach().cpu(), tensor.device
+
+
+def _restored(
+    inputs: NDArray[np.generic] | Tensor,
+    inputs_device: torch.device,
+    targets: NDArray[np.generic] | Tensor,
+    targets_device: torch.device,
+) -> Split:
+    return Split(_unpacked(inputs).to(inputs_device), _unpacked(targets).to(targets_device))
+
+
+def _unpacked(data: NDArray[np.generic] | Tensor) -> Tensor:
+    if isinstance(data, Tensor):
+        return data
+    with warnings.catch_warnings():  # of writing to read-only memory, which nothing does
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+        return torch.from_numpy(data)
 
 
 class Task(Protocol):
@@ -176,13 +209,7 @@ class ClassificationTask:
 
     def fingerprint(self) -> str:
         """A hash of the examples of all splits; name, loss, metric and device are no part of it."""
-        digest = blake2b(str(self.classes).encode(), digest_size=16)
-        for split_name in SPLIT_NAMES:
-            split: Split = getattr(self, split_name)
-            for tensor in (split.inputs, split.targets):
-                digest.update(f"{split_name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-                digest.update(np.ascontiguousarray(tensor.numpy(force=True)).data)
-        return digest.hexdigest()
+        return hash_splits(self, str(self.classes))
 
     def to(self, device: torch.device | str) -> "ClassificationTask":
         """The same task with its data on another device, where the network that it trains must be."""
@@ -192,6 +219,17 @@ class ClassificationTask:
             validation=self.validation.to(device),
             held_out=self.held_out.to(device),
         )
+
+
+def hash_splits(task: Task, facts: str) -> str:
+    """A hash of the examples of all splits, and of what else of a task `facts` tells."""
+    digest = blake2b(facts.encode(), digest_size=16)
+    for split_name in SPLIT_NAMES:
+        split: Split = getattr(task, split_name)
+        for tensor in (split.inputs, split.targets):
+            digest.update(f"{split_name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(np.ascontiguousarray(tensor.numpy(force=True)).data)
+    return digest.hexdigest()
 
 
 def stratified_split(

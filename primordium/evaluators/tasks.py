@@ -9,7 +9,14 @@ from primordium.plugins.registry import Registry
 TASKS: Registry[Factory[Task]] = Registry(
     "primordium.tasks",
     factories(),
-    {"digits": "primordium.evaluators.digits:digits", "glyphs": "primordium.evaluators.glyphs:glyphs"},
+    {
+        "digits": "primordium.evaluators.digits:digits",
+        "glyphs": "primordium.evaluators.glyphs:glyphs",
+        "characters": "primordium.evaluators.characters:characters",
+        "cifar10": "primordium.evaluators.vision:cifar10",
+        "cifar100": "primordium.evaluators.vision:cifar100",
+        "image_folder": "primordium.evaluators.vision:image_folder",
+    },
 )
 
 
