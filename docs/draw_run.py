@@ -13,6 +13,6 @@ run = Run(sys.argv[1])
 console = Console(record=True, width=150, file=io.StringIO(), markup=False, emoji=False, highlight=False)
 console.print(f"$ primordium search {sys.argv[1].rstrip('/').rsplit('/', 1)[-1]}")
 console.print(ladder_table(run.ladder()))
-for part in standings_body(run.leaderboard(), run.progress.finals, "Validation"):
+for part in standings_body(run.comparison(), "Validation"):
     console.print(part)
 console.save_svg(sys.argv[2], title="primordium")

@@ -1,6 +1,5 @@
 """Reading a run: candidates, the leaderboard with intervals, graphs and modules."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,17 +15,24 @@ from primordium.plugins.methods import method
 from primordium.plugins.primitives import load_primitives
 from primordium.primitives.graph import Graph
 from primordium.primitives.serial import from_dict
+from primordium.search.comparison import (
+    LEVEL,
+    Difference,
+    RungCorrelation,
+    Scores,
+    difference,
+    half_width,
+    look_level,
+    mean_score,
+    rung_correlations,
+)
 from primordium.search.ladder import Rung, gate_names, ladder
 from primordium.search.progress import Progress, fitness
 from primordium.search.space import Space, get_space
+from primordium.search.stages import ranked
 from primordium.search.store import CandidateRow, Store
-from primordium.session import ranked
 
-Scores = Mapping[str, Mapping[str, float]]
-"""Score by seed and architecture."""
-
-_T95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262, 10: 2.228}
-_Z95 = 1.959964
+__all__ = ["Comparison", "Difference", "Run", "Scores", "Standing", "difference", "half_width", "standing"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,7 @@ class Standing:
         seeds: number of seeds.
         by_model: mean score by architecture.
         baseline: whether it is a known method.
+        held_out: mean held-out score, where one was measured beside.
     """
 
     name: str
@@ -50,61 +57,45 @@ class Standing:
     seeds: int
     by_model: Mapping[str, float]
     baseline: bool
+    held_out: float | None = None
 
 
-def standing(name: str, text: str, scores: Scores, baseline: bool) -> Standing:
+def standing(
+    name: str, text: str, scores: Scores, baseline: bool, held_out: Scores | None = None
+) -> Standing:
     """Summarize scores by seed; a run that diverged counts as 0 on its architecture."""
     means = [fitness(by_model) for by_model in scores.values()]
-    mean = sum(means) / len(means) if means else 0.0
     models = sorted({model for by_model in scores.values() for model in by_model})
     by_model = {m: sum(s.get(m, 0.0) for s in scores.values()) / len(scores) for m in models}
-    return Standing(name, text, mean, half_width(means), len(means), by_model, baseline)
-
-
-def half_width(values: Sequence[float]) -> float | None:
-    """Half the width of the 95 % t-interval of a mean."""
-    count = len(values)
-    if count < 2:
-        return None
-    mean = sum(values) / count
-    deviation = math.sqrt(sum((v - mean) ** 2 for v in values) / (count - 1))
-    return _student(count - 1) * deviation / math.sqrt(count)
-
-
-def _student(freedom: int) -> float:
-    """The 97.5 % point of Student's t; beyond the table by its expansion in 1/freedom (error < 0.003)."""
-    if freedom in _T95:
-        return _T95[freedom]
-    first = (_Z95**3 + _Z95) / 4
-    second = (5 * _Z95**5 + 16 * _Z95**3 + 3 * _Z95) / 96
-    return _Z95 + first / freedom + second / freedom**2
+    beside = mean_score(held_out) if held_out else None
+    return Standing(name, text, mean_score(scores), half_width(means), len(means), by_model, baseline, beside)
 
 
 @dataclass(frozen=True)
-class Difference:
-    """How far one entry of the leaderboard is ahead of another, paired seed by seed.
+class Comparison:
+    """Candidates and known methods, trained alike with the same seeds.
 
     Attributes:
-        mean: mean over common seeds of the difference of scores.
-        interval: half the width of its 95 % interval, ``None`` below two common seeds.
-        seeds: number of common seeds.
+        standings: the leaderboard, best first.
+        scores: by entry, seed and architecture.
+        level: the confidence at which two entries are told apart: 95 %, and more where seeds were added
+            after looking, so that all looks together keep 95 %.
+        correlations: how well each rung of training ranked the candidates as the next one did.
     """
 
-    mean: float
-    interval: float | None
-    seeds: int
+    standings: Sequence[Standing]
+    scores: Mapping[str, Scores]
+    level: float = LEVEL
+    correlations: Sequence[RungCorrelation] = ()
 
-    @property
-    def separated(self) -> bool:
-        """Whether the 95 % interval leaves out 0."""
-        return self.interval is not None and abs(self.mean) > self.interval
-
-
-def difference(a: Scores, b: Scores) -> Difference:
-    """By how much ``a`` is ahead of ``b``: the same seed means the same weights and batches, so they pair."""
-    values = [fitness(a[seed]) - fitness(b[seed]) for seed in a if seed in b]
-    mean = sum(values) / len(values) if values else 0.0
-    return Difference(mean, half_width(values), len(values))
+    def lead(self) -> tuple[Standing, Standing, Difference] | None:
+        """The best candidate, the best baseline and how far the first is ahead; ``None`` without both."""
+        winner = next((line for line in self.standings if not line.baseline), None)
+        rival = next((line for line in self.standings if line.baseline), None)
+        if winner is None or rival is None:
+            return None
+        gap = difference(self.scores[winner.name], self.scores[rival.name], self.level)
+        return winner, rival, gap
 
 
 class Run:
@@ -146,6 +137,14 @@ class Run:
         with Store.open(self.path, read_only=True) as store:
             return store.candidate(id)
 
+    def has(self, id: str) -> bool:
+        """Whether there is a candidate of that id with a result."""
+        try:
+            self.candidate(id)
+        except StoreError:
+            return False
+        return True
+
     def graph(self, id: str | None = None) -> Graph:
         """The graph of a candidate (the best if not named)."""
         return self._space.express(from_dict(self.candidate(id or self.best).genome))
@@ -174,12 +173,19 @@ class Run:
 
     def leaderboard(self) -> list[Standing]:
         """Finalists and baselines, trained alike with fresh seeds, best first; none before the comparison."""
-        entries = dict(self.progress.finalists or ())
+        entries, held_out = dict(self.progress.finalists or ()), self.progress.held_out
         lines = [
-            standing(name, self.text(name), scores, entries[name] is None)
+            standing(name, self.text(name), scores, entries[name] is None, held_out.get(name))
             for name, scores in self.progress.finals.items()
         ]
         return sorted(lines, key=lambda line: (-line.mean, line.name))
+
+    def comparison(self) -> Comparison:
+        """The final comparison with what may be said of it."""
+        final = self.config["final"]
+        level = look_level(final["seeds"], final["most_seeds"])
+        correlations = rung_correlations(self.progress)
+        return Comparison(self.leaderboard(), self.progress.finals, level, correlations)
 
     def ladder(self) -> list[Rung]:
         """The account of every gate, in the order in which candidates meet them."""

@@ -1,9 +1,10 @@
 """The life of a run: started from a configuration, resumed, verified, confirmed; its files and its header."""
 
-import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,15 @@ from primordium.evaluators.evaluation import (
     evaluate_request,
     planned_evaluator,
 )
-from primordium.evaluators.executors import Executor, Job, Outcome, SerialExecutor, make_executor
-from primordium.evaluators.gate import ScreeningGate, TrainingGate
+from primordium.evaluators.executors import (
+    Executor,
+    Job,
+    Resources,
+    SerialExecutor,
+    make_executor,
+    usable_cpus,
+)
+from primordium.evaluators.gate import ScreeningGate, Subject, TrainingGate
 from primordium.evaluators.gates import make_gates
 from primordium.evaluators.task import Task
 from primordium.evaluators.training import Recipe
@@ -32,14 +40,20 @@ from primordium.plugins.novelty import is_known
 from primordium.plugins.primitives import load_primitives
 from primordium.primitives.graph import Graph
 from primordium.primitives.serial import to_json
-from primordium.search.engine import Engine, Observer, Settings, result_payload
-from primordium.search.progress import FAILURE, Progress, fitness
+from primordium.search.engine import Engine, Observer, result_payload
+from primordium.search.progress import FAILURE, RESULT, Candidate, Progress
 from primordium.search.proposers import make_proposer
-from primordium.search.seeds import search_seed, training_seed
+from primordium.search.seeds import search_seed
+from primordium.search.settings import Rung, Settings
 from primordium.search.space import Space, get_space
 from primordium.search.store import Store
 
-FORMAT = 1
+FORMAT = 2
+_GPU_SHARE = 0.25  # of a GPU for each worker: the networks of a search are small
+
+
+def _quiet(line: str) -> None:
+    """Says nothing."""
 
 
 @dataclass(frozen=True)
@@ -74,15 +88,19 @@ class Session:
         load_primitives()
         self.space = replace(get_space(self.config.space), groups=self.config.groups)
         self.screening, self.training = make_gates(self.config.gates)
+        self.baselines = {name: self._baseline(name) for name in self.config.final.baselines}
+        self.reference = next(iter(self.baselines.values()), None)
         self.plan = Plan(
             self.config.task.name,
             tuple(sorted(self.config.task.options.items())),
             self.config.models if self.problem is None else (),
             self.config.width,
             Recipe(**self.config.training.model_dump()),
+            self.config.initialization == "gain",
+            resolved_device(self.config),
+            None if self.reference is None else to_json(self.reference),
         )
         self.proposer = make_proposer(self.config.proposer.name, self.space, self.config.proposer.options)
-        self.baselines = {name: self._baseline(name) for name in self.config.final.baselines}
 
     def _baseline(self, name: str) -> Graph:
         graph = replace(method(name).graph, groups=self.config.groups)
@@ -98,7 +116,16 @@ class Session:
         """What scores candidates."""
         if self.problem is None:
             return planned_evaluator(self.plan, self.training)
-        return Evaluator(self.problem.task, self.problem.models, self.plan.recipe, self.training)
+        problem, plan = self.problem, self.plan
+        return Evaluator(
+            problem.task,
+            problem.models,
+            plan.recipe,
+            self.training,
+            plan.derive_gain,
+            plan.device,
+            self.reference,
+        )
 
     def header(self) -> dict[str, Any]:
         """What a run is: its configuration, versions and data. Resuming compares it."""
@@ -109,6 +136,7 @@ class Session:
             "models": sorted(evaluator.models),
             "problem": "the configuration's" if self.problem is None else "the user's own",
             "data": evaluator.task.fingerprint(),
+            "device": self.plan.device,
             "versions": {
                 "primordium": __version__,
                 "python": platform.python_version(),
@@ -119,15 +147,19 @@ class Session:
 
     def settings(self) -> Settings:
         """What shapes the log."""
-        config = self.config
+        config, final = self.config, self.config.final
         return Settings(
             config.seed,
             config.candidates,
             config.batch,
             config.window,
-            config.final.finalists,
-            config.final.seeds,
+            final.finalists,
+            final.seeds,
+            final.most_seeds,
             self.baselines,
+            tuple(Rung(rung.factor, rung.keep) for rung in config.promotion),
+            config.audit,
+            config.training.steps * len(self.plan.models if self.problem is None else self.problem.models),
         )
 
     def engine(self, store: Store, observer: Observer | None = None) -> Engine:
@@ -140,55 +172,73 @@ class Session:
         """Train each network one step with a known layer: a mistake in one must not fill a log with failures.
 
         Raises:
-            ConfigError: names the network, and says what is wrong.
+            ConfigError: names the network, and says what is wrong; or a causal task lacks its gate.
         """
-        self.evaluator.rehearse(method("bn_relu" if self.space.domain == "layer" else "relu").graph)
+        evaluator = self.evaluator
+        if getattr(evaluator.task, "causal", False):
+            self._require_causal()
+        usual = method("bn_relu" if self.space.domain == "layer" else "relu").graph
+        evaluator.rehearse(self.reference or usual)
 
-    def executor(self) -> Executor:
-        """Where evaluations run."""
-        if self.problem is not None:
-            return SerialExecutor(self.evaluator.evaluate)
+    def _require_causal(self) -> None:
+        """What may look at later tokens is not compared on a task of predicting them."""
+        gates = {gate.name: gate for gate in self.screening}
+        if "causality" not in gates:
+            raise ConfigError(
+                f"task {self.config.task.name!r} is causal: add causality to gates, or the search will find "
+                "how to look ahead"
+            )
+        for name, graph in self.baselines.items():
+            if gates["causality"].check(Subject(graph)) is not None:
+                raise ConfigError(
+                    f"final.baselines: {name!r} looks ahead, which task {self.config.task.name!r} forbids"
+                )
+
+    @property
+    def _gpus(self) -> float:
+        """The share of a GPU that each worker reserves."""
+        given = self.config.executor.resources.gpus
+        if given is not None:
+            return given
+        return _GPU_SHARE if self.plan.device == "cuda" else 0.0
+
+    def executor(self, report: Callable[[str], None] = _quiet) -> Executor:
+        """Where evaluations run; ``report`` is told of what it starts, such as Ray's dashboard."""
         chosen = self.config.executor
-        workers = worker_count(self.config)
-        return _Planned(
-            make_executor(chosen.kind, evaluate_request, workers, chosen.timeout), self.plan, self.training
+        function: Callable[[Request], Evaluation] = self.evaluator.evaluate
+        if chosen.kind == "processes":
+            if self.problem is not None:  # what a script has defined cannot be sent to a process of its own
+                return SerialExecutor(function)
+            function = partial(evaluate_request, self.plan, self.training)
+        return make_executor(
+            chosen.kind,
+            function,
+            chosen.workers,
+            chosen.timeout,
+            resources=Resources(chosen.resources.cpus, self._gpus),
+            address=chosen.address,
+            most=self.config.window * self.config.batch,
+            memory=chosen.memory,
+            report=report,
         )
 
 
+def resolved_device(config: RunConfig) -> str:
+    """Where networks are trained: unless told otherwise on a GPU, if there is one or workers reserve one."""
+    if config.device != "auto":
+        return config.device
+    wanted = config.executor.kind == "ray" and bool(config.executor.resources.gpus)
+    return "cuda" if wanted or torch.cuda.is_available() else "cpu"
+
+
 def worker_count(config: RunConfig) -> int:
-    """How many evaluations run at a time: what the configuration says, else one for each usable CPU."""
+    """How many evaluations run at a time: what the configuration says, else one for each usable CPU.
+
+    On a Ray cluster that is a guess; the workers there follow what the cluster has.
+    """
     if config.executor.kind == "serial":
         return 1
-    return config.executor.workers or usable_cpus()
-
-
-def usable_cpus() -> int:
-    """The CPUs that this process may use: in a container or under ``taskset`` fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-class _Planned(Executor):
-    """Sends the plan along with each request, so that a worker needs nothing else."""
-
-    def __init__(self, inner: Executor, plan: Plan, gates: tuple[TrainingGate, ...]) -> None:
-        self.workers = inner.workers
-        self._inner = inner
-        self._plan = plan
-        self._gates = gates
-
-    def submit(self, job: Job) -> None:
-        self._inner.submit(Job(job.id, (self._plan, self._gates, job.payload)))
-
-    def next(self) -> Outcome:
-        return self._inner.next()
-
-    def pending(self) -> int:
-        return self._inner.pending()
-
-    def close(self) -> None:
-        self._inner.close()
+    return config.executor.workers or min(usable_cpus(), config.window * config.batch)
 
 
 def start(
@@ -197,8 +247,16 @@ def start(
     *,
     problem: Problem | None = None,
     observer: Observer | None = None,
+    report: Callable[[str], None] = _quiet,
 ) -> Progress:
     """Start a search and run it to its end.
+
+    Args:
+        config: what to search.
+        directory: where the run is kept; or a database URL.
+        problem: the user's own problem, in place of the configuration's task and models.
+        observer: called after each event.
+        report: told of what is started beside, such as Ray's dashboard.
 
     Raises:
         ConfigError, PluginError: the configuration names what there is not.
@@ -206,7 +264,7 @@ def start(
     """
     session = Session(config, problem)
     session.rehearse()
-    with Store.create(directory, session.header()) as store, session.executor() as executor:
+    with Store.create(directory, session.header()) as store, session.executor(report) as executor:
         return session.engine(store, observer).run(executor)
 
 
@@ -217,6 +275,7 @@ def resume(
     observer: Observer | None = None,
     executor: Mapping[str, Any] | None = None,
     allow_changes: bool = False,
+    report: Callable[[str], None] = _quiet,
 ) -> Progress:
     """Go on with a run where its log ends.
 
@@ -226,17 +285,18 @@ def resume(
         observer: called after each event.
         executor: keys of the ``executor`` section to change; the log does not depend on them.
         allow_changes: go on although versions or data differ from those the run was started with.
+        report: see :func:`start`.
 
     Raises:
         StoreError: there is no such run, another process has it open, or versions or data differ.
     """
     with Store.open(directory) as store:
         session = opened(store, problem, executor)
-        _require_problem(store, problem)
+        require_problem(store, problem)
         if not allow_changes:
             _refuse_changes(store.header, session.header())
         session.rehearse()
-        with session.executor() as workers:
+        with session.executor(report) as workers:
             return session.engine(store, observer).run(workers)
 
 
@@ -249,7 +309,8 @@ def opened(
     return Session(check_config(config, "the run's configuration"), problem)
 
 
-def _require_problem(store: Store, problem: Problem | None) -> None:
+def require_problem(store: Store, problem: Problem | None) -> None:
+    """Refuse to evaluate for a run that was started with a problem of the user's own without that problem."""
     if problem is None and store.header.get("problem") == "the user's own":
         raise ConfigError(
             "this run was started with data or networks of the user's own, which no log can hold; "
@@ -260,7 +321,7 @@ def _require_problem(store: Store, problem: Problem | None) -> None:
 def _refuse_changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     changed = [
         f"{key} {then.get(key)!r} → {now[key]!r}"
-        for key in ("format", "data", "models")
+        for key in ("format", "data", "models", "device")
         if then.get(key) != now[key]
     ]
     versions = then["versions"]
@@ -286,81 +347,32 @@ def verify(directory: Path | str, *, rerun: int = 0, problem: Problem | None = N
         engine = session.engine(store)
         proposals = engine.verify()
         if rerun:
-            _require_problem(store, problem)
+            require_problem(store, problem)
         again = _rerun(session, engine, rerun)
         return {"events": store.count(), "proposals": proposals, "evaluations": again}
 
 
 def _rerun(session: Session, engine: Engine, count: int) -> int:
     """Evaluate the first candidates again; those that crashed or took too long need not do so twice."""
-    outcomes = engine.progress.outcomes
-    done = [one for one in engine.progress.history if outcomes[one.id]["gate"] != FAILURE][:count]
+    again = 0
     with SerialExecutor(session.evaluator.evaluate) as executor:
-        for number, one in enumerate(done):
-            graph = to_json(session.space.express(one.genome))
-            executor.submit(Job(number, Request(graph, search_seed(session.config.seed))))
+        for candidate, logged in islice(_logged_results(engine.store), count):
+            graph = to_json(session.space.express(candidate.genome))
+            executor.submit(Job(again, Request(graph, search_seed(session.config.seed))))
             result = result_payload(executor.next())
-            if result != outcomes[one.id]:
-                raise StoreError(
-                    f"candidate {one.id} evaluates to {result} now; the log says {outcomes[one.id]}"
-                )
-    return len(done)
+            if result != logged:
+                raise StoreError(f"candidate {candidate.id} evaluates to {result} now; the log says {logged}")
+            again += 1
+    return again
 
 
-def confirm(
-    directory: Path | str,
-    *,
-    top: int = 1,
-    seeds: int = 5,
-    report: Callable[[str, int], None] | None = None,
-    problem: Problem | None = None,
-) -> dict[str, dict[str, dict[str, float]]]:
-    """Train the best candidates and the baselines again, with seeds no one saw, and score held-out data.
-
-    Returns:
-        Scores by name, seed and architecture.
-
-    Raises:
-        StoreError: the run has no candidate with a score.
-        ConfigError: the run was started with a problem of the user's own, and none is given.
-    """
-    with Store.open(directory, read_only=True) as store:
-        session = opened(store, problem)
-        _require_problem(store, problem)
-        engine = session.engine(store)
-        for event in store.events():
-            engine.progress.apply(event)
-    best = ranked(engine.progress)[:top]
-    if not best:
-        raise StoreError(f"run {str(directory)!r} has no candidate with a score yet; resume it first")
-    graphs = {
-        id: session.space.express(engine.progress.individual(id).genome) for id in best
-    } | session.baselines
-    chosen = [training_seed(session.config.seed, "confirm", k) for k in range(seeds)]
-    scores: dict[str, dict[str, dict[str, float]]] = {}
-    with session.executor() as workers:
-        work = [(name, seed) for name in graphs for seed in chosen]
-        for number, (name, seed) in enumerate(work):
-            request = Request(to_json(graphs[name]), seed, gated=False, split="held_out")
-            workers.submit(Job(number, request))
-        for _ in work:
-            outcome = workers.next()
-            name, seed = work[outcome.id]
-            value = outcome.value
-            scores.setdefault(name, {})[str(seed)] = (
-                dict(value.scores) if isinstance(value, Evaluation) else {}
-            )
-            if report is not None:
-                report(name, seed)
-    return {name: dict(sorted(scores[name].items(), key=lambda item: int(item[0]))) for name in graphs}
-
-
-def ranked(progress: Progress) -> list[str]:
-    """Candidate ids, best first: by the final comparison where they were in it, then by search score."""
-
-    def final(id: str) -> float:
-        runs = [fitness(scores) for scores in progress.finals.get(id, {}).values()]
-        return sum(runs) / len(runs) if runs else float("-inf")
-
-    scored = [one for one in progress.history if one.scores]
-    return [one.id for one in sorted(scored, key=lambda one: (-final(one.id), -one.fitness))]
+def _logged_results(store: Store) -> Iterator[tuple[Candidate, Mapping[str, Any]]]:
+    """The candidates of a log that were evaluated to an end, with what came of it."""
+    progress = Progress()
+    for event in store.events():
+        if event.kind == RESULT:
+            candidates = progress.pending[progress.results].candidates
+            for candidate, result in zip(candidates, event.payload["results"], strict=True):
+                if result["gate"] != FAILURE:
+                    yield candidate, result
+        progress.apply(event)

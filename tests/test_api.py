@@ -26,7 +26,7 @@ TINY = [
     "gates={static: {}, numeric: {}, gradient: {}, ten_step: {steps: 3}}",
     "candidates=4",
     "window=2",
-    "final={finalists: 1, seeds: 3, baselines: [bn_relu]}",
+    "final={finalists: 1, seeds: 3, most_seeds: 3, baselines: [bn_relu]}",
     "executor.kind=serial",
 ]
 SiteFactory = Callable[[int, bool], nn.Module]

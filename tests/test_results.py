@@ -27,7 +27,7 @@ TINY = [
     "gates={static: {}, numeric: {}, gradient: {}, ten_step: {steps: 3}}",
     "candidates=6",
     "window=2",
-    "final={finalists: 2, seeds: 3, baselines: [bn_relu, gn_silu]}",
+    "final={finalists: 2, seeds: 3, most_seeds: 3, baselines: [bn_relu, gn_silu]}",
     "executor.kind=serial",
 ]
 
@@ -99,7 +99,9 @@ def test_a_leaderboard_is_best_first_and_complete(path: Path) -> None:
     assert next(line.name for line in lines if not line.baseline) == run.best
     for line in lines:
         logged = run.progress.finals[line.name]
-        assert line == standing(line.name, run.text(line.name), logged, line.baseline)
+        assert line == standing(
+            line.name, run.text(line.name), logged, line.baseline, run.progress.held_out[line.name]
+        )
         assert line.seeds == 3
         assert key(parse(line.text)) == key(parse(run.text(line.name)))
 

@@ -13,15 +13,18 @@ import torch
 from torch import nn
 
 from primordium.configs.schema import RunConfig, check_config, load_config
+from primordium.confirmation import confirm
 from primordium.errors import ConfigError, StoreError
 from primordium.evaluators.digits import digits
 from primordium.evaluators.task import ClassificationTask
-from primordium.search.progress import Progress
+from primordium.plugins.methods import method
+from primordium.search.progress import FINAL, RUNG, Progress, Stage
 from primordium.search.proposer import Individual
 from primordium.search.seeds import derived_seed, search_seed
 from primordium.search.space import SPACES
+from primordium.search.stages import ranked
 from primordium.search.store import Event, Store
-from primordium.session import Problem, Session, confirm, ranked, resume, start, verify, worker_count
+from primordium.session import Problem, Session, resume, start, verify, worker_count
 
 TINY = [
     "width=1",
@@ -29,7 +32,7 @@ TINY = [
     "gates={static: {}, numeric: {}, gradient: {}, ten_step: {steps: 3}}",
     "candidates=5",
     "window=2",
-    "final={finalists: 2, seeds: 3, baselines: [bn_relu]}",
+    "final={finalists: 2, seeds: 3, most_seeds: 3, baselines: [bn_relu]}",
     "executor.kind=serial",
 ]
 
@@ -89,7 +92,12 @@ def test_a_run_is_a_log_with_its_conditions(finished: Path) -> None:
     """The header says what the run was: configuration, data, networks, versions."""
     with Store.open(finished, read_only=True) as store:
         header = store.header
-        assert [event.kind for event in store.events()][-5:] == ["finalists", *["final"] * 3, "end"]
+        assert [event.kind for event in store.events()][-6:] == [
+            "finalists",
+            "stage",
+            *["scored"] * 3,
+            "end",
+        ]
     assert check_config(header["config"], "header") == tiny()
     assert header["data"] == digits().fingerprint()
     assert header["models"] == ["mlp"]
@@ -149,7 +157,7 @@ def test_two_cannot_write_one_run(tmp_path: Path) -> None:
         ({"versions": {"torch": "1.0"}}, "torch 1.0 → "),
         ({"data": "0123"}, "data '0123' → "),
         ({"models": ["mlp", "vit"]}, r"models \['mlp', 'vit'\] → \['mlp'\]"),
-        ({"format": 0}, "format 0 → 1"),
+        ({"format": 0}, "format 0 → 2"),
     ],
 )
 def test_a_run_is_not_resumed_under_other_conditions(
@@ -170,8 +178,8 @@ def test_a_run_is_not_resumed_under_other_conditions(
 def test_where_a_run_is_resumed_does_not_matter(tmp_path: Path, finished: Path) -> None:
     """The executor can be another one each time; an impossible one is an error before anything happens."""
     interrupted(tmp_path / "run", 6)
-    with pytest.raises(ConfigError, match=r"executor.kind is 'ray'"):
-        resume(tmp_path / "run", executor={"kind": "ray"})
+    with pytest.raises(ConfigError, match=r"executor.kind is 'dask'"):
+        resume(tmp_path / "run", executor={"kind": "dask"})
     assert resume(tmp_path / "run", executor={"kind": "processes", "workers": 2}).ended
     assert dump(tmp_path / "run") == dump(finished)
 
@@ -188,7 +196,7 @@ def test_workers_are_as_many_as_asked_for_or_as_there_are() -> None:
 
 def test_a_good_run_verifies(finished: Path, tmp_path: Path) -> None:
     """Every proposal comes out again, and so do evaluations, as many as there are."""
-    assert verify(finished) == {"events": 15, "proposals": 5, "evaluations": 0}
+    assert verify(finished) == {"events": 16, "proposals": 5, "evaluations": 0}
     assert verify(finished, rerun=2)["evaluations"] == 2
     assert verify(finished, rerun=99)["evaluations"] == 5
     interrupted(tmp_path / "run", 6)
@@ -249,7 +257,7 @@ def test_what_failed_once_is_not_evaluated_again(tmp_path: Path, finished: Path)
     """A time-out is a logged outcome: it does not have to happen twice for the log to hold."""
     first = json.loads(dump(finished).splitlines()[2])
     assert first["kind"] == "result"
-    outcome = {"scores": {}, "gate": "evaluation", "reason": "timeout"}
+    outcome = {"scores": {}, "gate": "evaluation", "reason": "timeout", "steps": 0}
 
     def late(event: Event) -> Event:
         return replace(event, payload={**event.payload, "results": [outcome]}) if event.seq == 2 else event
@@ -275,26 +283,34 @@ def test_what_failed_once_is_not_evaluated_again(tmp_path: Path, finished: Path)
 # -------------------------------------------------------------------------------------------------- confirmed
 
 
-def test_confirmation_uses_seeds_and_data_that_no_one_saw(finished: Path) -> None:
+def test_confirmation_uses_seeds_data_and_an_architecture_that_no_one_saw(finished: Path) -> None:
     """Winner and baselines, each with each seed, none of them of the search or its comparison."""
     told: list[tuple[str, int]] = []
     before = dump(finished)
-    scores = confirm(finished, top=2, seeds=3, report=lambda name, seed: told.append((name, seed)))
+    found = confirm(finished, top=2, seeds=3, report=lambda name, seed: told.append((name, seed)))
     events = [json.loads(line) for line in before.splitlines()]
-    entries = next(event["payload"] for event in events if event["kind"] == "finalists")
-    finals = {int(seed) for seed in entries["seeds"]} | {search_seed(tiny().seed)}
+    finals = {seed for event in events if event["kind"] == "stage" for seed in event["payload"]["seeds"]}
+    assert len(finals) == 3
     seeds = {derived_seed(tiny().seed, "confirm", k) % 2**31 for k in range(3)}
-    assert len(scores) == 3
-    assert "bn_relu" in scores
-    for name, by_seed in scores.items():
+    assert len(found.scores) == 3
+    assert "bn_relu" in found.scores
+    assert found.unseen == ("residual",)
+    for name, by_seed in found.scores.items():
         assert {int(seed) for seed in by_seed} == seeds
-        assert list(by_seed) == sorted(by_seed, key=int)
-        assert all(set(models) == {"mlp"} for models in by_seed.values())
+        assert all(set(models) == {"mlp", "residual"} for models in by_seed.values())
         assert sorted(seed for told_name, seed in told if told_name == name) == sorted(seeds)
-    assert not seeds & finals
+    assert not seeds & (finals | {search_seed(tiny().seed)})
     assert dump(finished) == before
-    assert confirm(finished, top=2, seeds=3) == scores
-    assert list(confirm(finished, seeds=1)) == [ranked(folded(finished))[0], "bn_relu"]
+
+
+def test_confirmation_takes_the_architectures_it_is_given(finished: Path) -> None:
+    """The same twice, and only what was asked for; an unknown one is an error that lists the known."""
+    found = confirm(finished, seeds=1, models=["mlp"])
+    assert confirm(finished, seeds=1, models=["mlp"]) == found
+    assert list(found.scores) == [ranked(folded(finished))[0], "bn_relu"]
+    assert (found.unseen, set(next(iter(found.scores["bn_relu"].values())))) == ((), {"mlp"})
+    with pytest.raises(ConfigError, match="there is no 'vgg'; the models are residual"):
+        confirm(finished, models=["vgg"])
 
 
 def folded(path: Path) -> Progress:
@@ -313,23 +329,37 @@ def test_a_run_without_a_score_cannot_be_confirmed(tmp_path: Path) -> None:
         confirm(tmp_path / "run")
 
 
-def ranking(search: Mapping[str, float | None], finals: Mapping[str, list[float | None]]) -> list[str]:
-    """The order of candidates by search scores, and by scores per seed in the final comparison."""
+def ranking(
+    search: Mapping[str, float | None],
+    finals: Mapping[str, list[float | None]],
+    rung: Mapping[str, float] | None = None,
+) -> list[str]:
+    """The order of candidates by search scores, by a rung, and by scores per seed in the comparison."""
     progress = Progress()
     genome = SPACES["evonorm_s"].random(Random(0))
     for id, score in search.items():
-        scores = {} if score is None else {"mlp": score}
-        progress.history.append(Individual(id, genome, scores, score or 0.0))
-    for id, by_seed in finals.items():
-        progress.finals[id] = {str(n): {} if s is None else {"mlp": s} for n, s in enumerate(by_seed)}
+        if score is not None:
+            progress.best.append(Individual(id, genome, {"mlp": score}, score))
+    progress.best.sort(key=lambda one: -one.fitness)
+    if rung:
+        scored = {id: {"0": {"mlp": score}} for id, score in rung.items()}
+        progress.stages.append(Stage(RUNG, 2, tuple(rung), (0,), scored))
+    if finals:
+        by_seeds = {
+            id: {str(n): {} if s is None else {"mlp": s} for n, s in enumerate(scores)}
+            for id, scores in finals.items()
+        }
+        progress.stages.append(Stage(FINAL, 1, tuple(finals), (0, 1, 2), by_seeds))
     return ranked(progress)
 
 
-def test_the_final_comparison_ranks_before_the_search_score() -> None:
-    """Finalists by fresh seeds first, then the others by their search score; killed candidates nowhere."""
+def test_the_final_comparison_ranks_before_the_rungs_and_those_before_the_search() -> None:
+    """Finalists by fresh seeds first, then what was promoted, then the others; killed candidates nowhere."""
     search = {"c0": 0.9, "c1": 0.8, "c2": 0.7, "c3": None, "c4": 0.95, "c5": 0.95}
     assert ranking(search, {}) == ["c4", "c5", "c0", "c1", "c2"]
-    assert ranking(search, {"c1": [0.5, 0.7], "c0": [0.5, 0.6]}) == ["c1", "c0", "c4", "c5", "c2"]
+    finals: dict[str, list[float | None]] = {"c1": [0.5, 0.7], "c0": [0.5, 0.6]}
+    assert ranking(search, finals) == ["c1", "c0", "c4", "c5", "c2"]
+    assert ranking(search, finals, {"c5": 0.2, "c0": 0.3, "c2": 0.4}) == ["c1", "c0", "c2", "c5", "c4"]
 
 
 def test_a_seed_that_failed_counts_as_zero_in_the_ranking() -> None:
@@ -372,7 +402,9 @@ def test_a_problem_of_ones_own_is_resumed_with_it_and_not_without(tmp_path: Path
     assert resume(tmp_path / "run", problem=own_problem()).ended
     assert dump(tmp_path / "run") == dump(tmp_path / "whole")
     assert verify(tmp_path / "run", rerun=9, problem=problem)["evaluations"] == 5
-    assert set(next(iter(confirm(tmp_path / "run", seeds=1, problem=problem)["bn_relu"].values()))) == {"net"}
+    assert set(
+        next(iter(confirm(tmp_path / "run", seeds=1, problem=problem).scores["bn_relu"].values()))
+    ) == {"net"}
 
 
 def test_another_problem_is_refused(tmp_path: Path) -> None:
@@ -407,3 +439,25 @@ def test_a_session_knows_what_its_configuration_names() -> None:
     assert [gate.name for gate in session.training] == ["ten_step"]
     assert {name: graph.groups for name, graph in session.baselines.items()} == {"bn_relu": 2}
     assert session.settings().candidates == 5
+
+
+# -------------------------------------------------------------------------------------------------- causality
+
+CAUSAL = [
+    "task={name: characters, options: {length: 16, examples: 20}}",
+    "models=[transformer_pre]",
+    "space=tokens",
+    "gates={static: {}, causality: {}, numeric: {}, gradient: {}}",
+    "final.baselines=[ln_channel_gelu]",
+]
+
+
+def test_a_causal_task_is_not_searched_by_looking_ahead() -> None:
+    """Without the gate, or with a baseline that sees the next token, a search would reward cheating."""
+    Session(tiny(*CAUSAL)).rehearse()
+    with pytest.raises(ConfigError, match="task 'characters' is causal: add causality to gates"):
+        Session(tiny(*CAUSAL, "gates={static: {}, numeric: {}}")).rehearse()
+    with pytest.raises(ConfigError, match=r"final.baselines: 'bn_relu' looks ahead"):
+        Session(tiny(*CAUSAL, "final.baselines=[ln_channel_gelu, bn_relu]")).rehearse()
+    with pytest.raises(ConfigError, match=r"model 'transformer_pre' with .* looks ahead"):
+        Session(tiny(*CAUSAL)).evaluator.rehearse(method("bn_relu").graph)

@@ -13,6 +13,7 @@ _COMMANDS = (
     search.search,
     search.resume,
     runs.status,
+    runs.gates,
     runs.top,
     runs.show,
     export.export,
@@ -37,6 +38,7 @@ _plugins = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 _plugins.command("list")(guarded(plugins.list_plugins))
 _plugins.command("show")(guarded(plugins.show))
 _plugins.command("check")(guarded(plugins.check))
+_plugins.command("new")(guarded(plugins.new))
 app.add_typer(_plugins, name="plugins", help="Known methods, primitives, tasks, gates and proposers.")
 app.command()(guarded(doctor.doctor))
 

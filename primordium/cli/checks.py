@@ -33,13 +33,18 @@ def confirm(
     run: RunName,
     top: Annotated[int, typer.Option(min=1, help="How many of the best candidates.")] = 1,
     seeds: Annotated[int, typer.Option(min=3, help="How many fresh seeds.")] = 5,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="An architecture, instead of the search's and one more. May be repeated."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Compare the best again on held-out data.
 
-    The best candidates and the baselines are trained with seeds that no one has seen.
+    The best candidates and the baselines are trained with seeds that no one has seen, in the search's
+    architectures and in one that it did not use.
     """
     from primordium.cli.confirmation import confirmation_page
 
     with terminable():
-        emit(confirmation_page(run, top, seeds), json)
+        emit(confirmation_page(run, top, seeds, model), json)

@@ -30,7 +30,7 @@ def conduct_search(config: RunConfig, run: str, target: Path | None) -> None:
         run: its directory or URL.
         target: where its winner is written, if anywhere.
     """
-    _see_through(run, config, lambda observer: start(config, run, observer=observer))
+    _see_through(run, config, lambda observer: start(config, run, observer=observer, report=_say))
     _sum_up(run, target)
 
 
@@ -41,10 +41,14 @@ def conduct_resume(run: str, workers: int | None, allow_changes: bool, target: P
         config = opened(store, executor=executor).config
 
     def go_on(observer: Observer) -> object:
-        return resume(run, observer=observer, executor=executor, allow_changes=allow_changes)
+        return resume(run, observer=observer, executor=executor, allow_changes=allow_changes, report=_say)
 
     _see_through(run, config, go_on)
     _sum_up(run, target)
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
 
 
 def _see_through(run: str, config: RunConfig, go: Callable[[Observer], object]) -> None:
@@ -61,12 +65,12 @@ def _see_through(run: str, config: RunConfig, go: Callable[[Observer], object]) 
 
 def _sum_up(run: str, target: Path | None) -> None:
     found = Run(run)
-    standings = found.leaderboard()
+    comparison = found.comparison()
     print_parts(ladder_body(found.ladder()))
-    if not any(not line.baseline for line in standings):
+    if not any(not line.baseline for line in comparison.standings):
         print_parts([f"No new candidate of {run} got through training: there is no winner to export."])
         return
-    print_parts(standings_body(standings, found.progress.finals, "Validation"))
+    print_parts(standings_body(comparison, "Validation"))
     if target is not None:
         print_parts([export_module(find_subject(run), target, overwrite=True)])
     name = shlex.quote(run)
@@ -75,6 +79,7 @@ def _sum_up(run: str, target: Path | None) -> None:
             "Next:",
             f"    primordium confirm {name}     # winner and baselines again: new seeds, held-out data",
             f"    primordium top {name}         # all candidates",
+            f"    primordium gates {name}       # what each gate killed, saved and got wrong",
             f"    primordium show {name}        # the winner: formula, LaTeX, parents",
         ]
     )

@@ -91,7 +91,7 @@ def look_at_devices() -> Iterator[Finding]:
     """GPUs, CPUs and threads."""
     import torch
 
-    from primordium.session import usable_cpus
+    from primordium.evaluators.executors import usable_cpus
 
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     yield Finding("GPU", "ok" if gpus else "note", ", ".join(gpus) or "none; searches run on the CPU")

@@ -6,14 +6,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from primordium.cli.output import make_table
+from primordium.cli.output import Page, duration, make_table
+from primordium.results import Run
+from primordium.search.ladder import TOP, Rung
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from primordium.search.ladder import Rung
-
 _MOST_REASONS = 3
+
+
+def gates_page(run: str) -> Page:
+    """The ladder of a run with everything that is known of each gate."""
+    found = Run(run)
+    rungs = found.ladder()
+    audited = sum(rung.audited for rung in rungs)
+    share = found.config["audit"]
+    words = (
+        f"Audited: {audited} killed candidates were trained all the same ({100 * share:g} % of the training "
+        f"budget). A kill was false where the candidate would have been among the best "
+        f"{100 * TOP:g} % of the run; of a duplicate, where its twin was not."
+    )
+    return Page({"run": run, "ladder": ladder_data(rungs)}, [*ladder_body(rungs), words])
 
 
 def ladder_body(rungs: Sequence[Rung]) -> list[Any]:
@@ -23,21 +37,38 @@ def ladder_body(rungs: Sequence[Rung]) -> list[Any]:
 
 
 def ladder_table(rungs: Sequence[Rung]) -> Table:
-    """What every gate saw, killed and spent."""
-    numbers = ("seen", "killed", "share", "seconds", "per second")
-    table = make_table("gate", *numbers, right=numbers)
+    """What every gate saw, killed, spent and saved, and how often it is wrong."""
+    numbers = ("seen", "killed", "share", "seconds", "per second", "saved")
+    audited = any(rung.audited for rung in rungs)
+    further = ("audited", "false kills (95 %)") if audited else ()
+    table = make_table("gate", *numbers, *further, right=(*numbers, *further))
     for rung in rungs:
         killed = sum(rung.killed.values())
         share = f"{100 * killed / rung.seen:.0f} %" if rung.seen else ""
         rate = _rate(rung.seen / rung.seconds) if rung.seen and rung.seconds > 0 else ""
         seconds = f"{rung.seconds:.2f}" if rung.seconds else ""
-        table.add_row(rung.gate, f"{rung.seen:,}", f"{killed:,}", share, seconds, rate)
+        saved = duration(rung.saved) if rung.saved >= 0.5 else ""
+        cells = (f"{rung.seen:,}", f"{killed:,}", share, seconds, rate, saved)
+        table.add_row(rung.gate, *cells, *((_audited(rung), _false_kills(rung)) if audited else ()))
     return table
 
 
 def ladder_data(rungs: Sequence[Rung]) -> list[dict[str, Any]]:
     """The gate ladder as plain data."""
-    return [asdict(rung) for rung in rungs]
+    return [{**asdict(rung), "false_kill_rate": rung.false_kill_rate} for rung in rungs]
+
+
+def _audited(rung: Rung) -> str:
+    return f"{rung.audited:,}" if rung.audited else ""
+
+
+def _false_kills(rung: Rung) -> str:
+    """The rate and its interval: ``4 % (0-20)``."""
+    found = rung.false_kill_rate
+    if found is None:
+        return ""
+    rate, low, high = (100 * value for value in found)
+    return f"{rate:.0f} % ({low:.0f}-{high:.0f})"
 
 
 def _rate(per_second: float) -> str:

@@ -14,8 +14,9 @@ from rich.text import Text
 from primordium.cli.gates import ladder_table
 from primordium.cli.output import duration, make_console, plus_minus
 from primordium.cli.watch import Final, Watch
+from primordium.results import half_width
 from primordium.search.engine import Observer
-from primordium.search.progress import END, FINAL, FINALISTS, Progress
+from primordium.search.progress import END, FINAL, FINALISTS, RUNG, SCORED, STAGE, Progress, Stage, fitness
 from primordium.search.store import Event
 
 _FRAMES_PER_SECOND = 2  # the view is drawn in the process that proposes and screens
@@ -123,13 +124,18 @@ class PlainLog:
         """Write a line if one is due."""
         watch = self._watch
         watch(event, progress)
-        if event.kind == FINALISTS:
-            self._say(f"final comparison of {watch.final_total}, {watch.config.final.seeds} seeds each")
-        elif event.kind == FINAL:
-            last = watch.finals[-1]
-            place = f"{watch.final_done}/{watch.final_total}"
-            self._say(f"final {place}: {last.name} {plus_minus(last.mean, last.interval)}{self._left()}")
-        elif event.kind != END and self._due():
+        if event.kind == STAGE:
+            self._say(_stage(progress.stages[-1], first=len(progress.stages_of(FINAL)) == 1))
+        elif event.kind == SCORED:
+            stage = progress.stages[-1]
+            name = event.payload["name"]
+            means = [
+                fitness(s) for s in (stage.scores if stage.kind == RUNG else progress.finals)[name].values()
+            ]
+            place = f"{stage.kind} {len(stage.scores)}/{len(stage.names)}"
+            score = plus_minus(sum(means) / len(means), half_width(means))
+            self._say(f"{place}: {name} {score}{self._left()}")
+        elif event.kind not in (FINALISTS, END) and self._due():
             self._say(self._status())
 
     def _due(self) -> bool:
@@ -153,3 +159,13 @@ class PlainLog:
 
     def _say(self, line: str) -> None:
         self._write(f"[{duration(self._watch.elapsed()):>9}] {line}")
+
+
+def _stage(stage: Stage, first: bool) -> str:
+    """What is trained now, in words."""
+    longer = f", {stage.factor} × as long" if stage.factor > 1 else ""
+    if stage.kind == RUNG:
+        return f"promotion of {len(stage.names)}{longer}"
+    if first:
+        return f"final comparison of {len(stage.names)}, {len(stage.seeds)} seeds each{longer}"
+    return f"not separated yet: {', '.join(stage.names)}; {len(stage.seeds)} more seeds each"

@@ -1,6 +1,7 @@
 """How far a run is, and what is best in it."""
 
 import sqlite3
+from dataclasses import asdict
 from typing import Any
 
 from primordium.cli.gates import ladder_body, ladder_data
@@ -30,8 +31,8 @@ def status_page(run: str) -> Page:
         "candidates": {
             "total": config["candidates"],
             "proposed": progress.accepted,
-            "trained": len(progress.history),
-            "scored": sum(bool(one.scores) for one in progress.history),
+            "trained": progress.trained,
+            "scored": progress.scored,
         },
         "screened": progress.raw,
         "finals": {"total": len(progress.finalists or ()), "trained": len(progress.finals)},
@@ -60,7 +61,7 @@ def _status_lines(data: dict[str, Any]) -> list[str]:
 
 
 def _best(run: Run) -> dict[str, Any] | None:
-    if not any(one.scores for one in run.progress.history):
+    if not run.progress.scored:
         return None
     row = run.candidate(run.best)
     return {"id": row.id, "fitness": row.fitness, "formula": formula_of(row.text)}
@@ -79,17 +80,18 @@ def is_written(run: str) -> bool:
 def top_page(run: str, number: int) -> Page:
     """The final comparison, where there was one, and the best candidates by search score."""
     found = Run(run)
-    standings, finals = found.leaderboard(), found.progress.finals
+    comparison = found.comparison()
     rows = [row for row in found.candidates(number) if row.fitness is not None]
     data = {
         "run": run,
-        "leaderboard": [standing_data(line) for line in standings],
-        "lead": lead_data(standings, finals),
+        "leaderboard": [standing_data(line) for line in comparison.standings],
+        "lead": lead_data(comparison),
+        "rank_correlations": [asdict(pair) for pair in comparison.correlations],
         "candidates": [candidate_data(row) for row in rows],
     }
     body: list[Any] = []
-    if standings:
-        body = standings_body(standings, finals, "Validation")
+    if comparison.standings:
+        body = standings_body(comparison, "Validation")
     if rows:
         body += ["Search score, on the one seed they were selected on", candidate_table(rows)]
     return Page(data, body or [f"no candidate of {run} has a score yet"])

@@ -1,4 +1,4 @@
-"""``primordium status``, ``top`` and ``show``: reading a run, also while it is being written."""
+"""``primordium status``, ``gates``, ``top`` and ``show``: reading a run, also while it is being written."""
 
 from typing import Annotated
 
@@ -16,6 +16,17 @@ def status(run: RunName, json: Json = False) -> None:
     from primordium.cli.overview import status_page
 
     emit(status_page(run), json)
+
+
+def gates(run: RunName, json: Json = False) -> None:
+    """Account for the gate ladder of a run.
+
+    What each gate saw, killed, spent and saved, and how often it is wrong: a share of the training budget
+    goes to candidates that were killed.
+    """
+    from primordium.cli.gates import gates_page
+
+    emit(gates_page(run), json)
 
 
 def top(

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any
 from primordium.cli.output import make_table, plus_minus
 from primordium.plugins.novelty import nearest_method
 from primordium.primitives.text import formula, parse
-from primordium.results import Difference, Scores, Standing, difference
+from primordium.results import Comparison, Standing
+from primordium.search.comparison import RungCorrelation
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from primordium.primitives.graph import Graph
     from primordium.search.store import CandidateRow
-
-Finals = Mapping[str, Scores]
 
 
 def formula_of(text: str) -> str:
@@ -34,13 +33,16 @@ def leaderboard_table(standings: Sequence[Standing]) -> Table:
     """Finalists and baselines, best first, each with its interval over seeds and its mean by architecture."""
     models = list(standings[0].by_model)
     headings = [_stacked(model) for model in models]
-    table = make_table("#", "name", "", "score", *headings, right=("#", "score", *headings))
+    beside = ("held-out",) if any(line.held_out is not None for line in standings) else ()
+    columns = ("score", *headings, "seeds", *beside)
+    table = make_table("#", "name", "", *columns, right=("#", *columns))
     winner = _first_candidate(standings)
     for place, line in enumerate(standings, 1):
         by_model = (f"{line.by_model.get(model, 0.0):.4f}" for model in models)
         kind, style = ("known", "dim") if line.baseline else ("found", "bold" if line is winner else "")
-        score = plus_minus(line.mean, line.interval)
-        table.add_row(str(place), line.name, kind, score, *by_model, style=style)
+        cells = [plus_minus(line.mean, line.interval), *by_model, str(line.seeds)]
+        cells += ["" if line.held_out is None else f"{line.held_out:.4f}" for _ in beside]
+        table.add_row(str(place), line.name, kind, *cells, style=style)
     return table
 
 
@@ -77,18 +79,9 @@ def _first_candidate(standings: Sequence[Standing]) -> Standing | None:
     return next((line for line in standings if not line.baseline), None)
 
 
-def lead(standings: Sequence[Standing], finals: Finals) -> tuple[Standing, Standing, Difference] | None:
-    """The best candidate, the best baseline and how far the first is ahead; ``None`` where one is missing."""
-    winner = _first_candidate(standings)
-    rival = next((line for line in standings if line.baseline), None)
-    if winner is None or rival is None:
-        return None
-    return winner, rival, difference(finals[winner.name], finals[rival.name])
-
-
-def verdict(standings: Sequence[Standing], finals: Finals) -> str:
+def verdict(comparison: Comparison) -> str:
     """A sentence that claims no more than the seeds allow."""
-    found = lead(standings, finals)
+    found = comparison.lead()
     if found is None:
         return "No candidate was compared with a baseline."
     winner, rival, gap = found
@@ -100,14 +93,14 @@ def verdict(standings: Sequence[Standing], finals: Finals) -> str:
     return f"{winner.name} beats {rival.name}, the best baseline, at 95 %: {how}."
 
 
-def lead_data(standings: Sequence[Standing], finals: Finals) -> dict[str, Any] | None:
+def lead_data(comparison: Comparison) -> dict[str, Any] | None:
     """What :func:`verdict` says, as plain data."""
-    found = lead(standings, finals)
+    found = comparison.lead()
     if found is None:
         return None
     winner, rival, gap = found
     names = {"candidate": winner.name, "baseline": rival.name}
-    return {**names, **asdict(gap), "separated": gap.separated, "sentence": verdict(standings, finals)}
+    return {**names, **asdict(gap), "separated": gap.separated, "sentence": verdict(comparison)}
 
 
 def candidate_table(rows: Sequence[CandidateRow]) -> Table:
@@ -131,14 +124,30 @@ def origin(row: CandidateRow) -> str:
     return f"{row.origin} of {', '.join(row.parents)}" if row.parents else row.origin
 
 
-def standings_body(standings: Sequence[Standing], finals: Finals, what: str) -> list[Any]:
-    """The leaderboard as it is printed: what its numbers are, the table, the sentence, the formulas.
+def standings_body(comparison: Comparison, what: str) -> list[Any]:
+    """A comparison that is not empty, as it is printed: table, sentence, formulas, and how far to trust it.
 
     Args:
-        standings: not empty, best first.
-        finals: their scores by name, seed and architecture.
+        comparison: what was compared.
         what: names the data that was scored.
     """
-    seeds = standings[0].seeds
-    title = f"{what} score: mean over architectures, with the 95 % interval over {seeds} fresh seeds"
-    return [title, leaderboard_table(standings), verdict(standings, finals), formula_table(standings)]
+    title = f"{what} score: mean over architectures, with the 95 % interval over fresh seeds"
+    standings = comparison.standings
+    body = [title, leaderboard_table(standings), verdict(comparison), formula_table(standings)]
+    return [*body, *correlation_lines(comparison.correlations)]
+
+
+def correlation_lines(correlations: Sequence[RungCorrelation]) -> list[str]:
+    """How alike the rungs ranked the candidates, with a warning where a cheap one says little."""
+    said = [pair for pair in correlations if pair.rho is not None]
+    if not said:
+        return []
+    words = "; ".join(f"{p.before} → {p.after} {p.rho:.2f} ({p.candidates} candidates)" for p in said)
+    lines = [f"Rank correlation between rungs: {words}"]
+    for pair in said:
+        if pair.weak:
+            lines.append(
+                f"Warning: ranks by {pair.before} say little of those by {pair.after}: who wins the first is "
+                "partly luck. Train longer, on more seeds or architectures, or promote more candidates."
+            )
+    return lines

@@ -59,7 +59,7 @@ def find_subject(what: str, id: str | None = None) -> Subject:
 
 
 def _candidate(run: Run, id: str | None) -> Subject:
-    if id is not None and id not in run.progress.outcomes:
+    if id is not None and not run.has(id):
         name = str(run.path)
         raise StoreError(f"run {name!r} has no trained candidate {id!r}; see `primordium top {name}`")
     row = run.candidate(id or run.best)

@@ -77,5 +77,5 @@ def _notes(run: Run, subject: Subject) -> tuple[str, ...]:
     if nearest is not None:
         notes.append(f"Nearest known method: {nearest_words(nearest)}.")
     if subject.name in run.progress.finals and run.best == subject.name:
-        notes.append(verdict(run.leaderboard(), run.progress.finals))
+        notes.append(verdict(run.comparison()))
     return tuple(notes)

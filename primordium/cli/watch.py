@@ -9,9 +9,11 @@ from primordium.plugins.novelty import is_known
 from primordium.primitives.text import formula
 from primordium.results import half_width
 from primordium.search.ladder import Rung, gate_names, ladder
-from primordium.search.progress import FINAL, RESULT, Progress, fitness
+from primordium.search.progress import FINAL, RESULT, RUNG, Progress, fitness
 from primordium.search.space import get_space
 from primordium.search.store import Event
+
+_LADDER_EVERY = 0.5  # seconds: the account of a long run takes milliseconds
 
 
 @dataclass(frozen=True)
@@ -80,14 +82,18 @@ class Watch:
         self._began = self._last = clock()
         self._looked = 0
         self._results = 0
+        self._next_ladder = 0.0
         self._candidate, self._whole = Cost(), Cost()
+        self._after = self._trainings_after(Progress())
 
     def __call__(self, event: Event, progress: Progress) -> None:
         """Fold one event in."""
         self._last = self._clock()
         self.raw = progress.raw
         self._look(progress)
-        self.rungs = ladder(progress, *self._gates)
+        if self._last >= self._next_ladder or progress.ended:
+            self.rungs = ladder(progress, *self._gates)
+            self._next_ladder = self._last + _LADDER_EVERY
         if event.kind == RESULT:
             self._results += 1
             if self._results > self.workers:  # the first evaluation of a worker loads the data as well
@@ -95,8 +101,7 @@ class Watch:
                 self._candidate.add(event, len(results))
                 if all(result["scores"] for result in results):
                     self._whole.add(event, len(results))
-        elif event.kind == FINAL:
-            self._whole.add(event, self.config.final.seeds)
+        self._after = self._trainings_after(progress)
         if progress.finalists is not None:
             self.final_total = len(progress.finalists)
             entries = dict(progress.finalists)
@@ -105,13 +110,13 @@ class Watch:
     def _look(self, progress: Progress) -> None:
         """Take in the candidates whose results have come; a known method among them is no find."""
         best = self.best
-        for one in progress.history[self._looked :]:
-            self.scored += bool(one.scores)
+        for one in progress.history[len(progress.history) - (progress.trained - self._looked) :]:
             if one.scores and (best is None or one.fitness > best.fitness):
                 graph = self._express(one.genome)
                 best = best if is_known(graph) else Best(one.id, one.fitness, formula(graph))
         self.best = best
-        self.done = self._looked = len(progress.history)
+        self.scored = progress.scored
+        self.done = self._looked = progress.trained
 
     @property
     def final_done(self) -> int:
@@ -127,8 +132,20 @@ class Watch:
         if not self._whole.runs:
             return None
         candidates = (self.total - self.done) * (self._candidate.mean or self._whole.mean)
-        finals = (self.final_total - self.final_done) * self.config.final.seeds * self._whole.mean
-        return max(0.0, (candidates + finals) / self.workers - (self._clock() - self._last))
+        candidates /= 1.0 - self.config.audit
+        after = self._after * self._whole.mean
+        return max(0.0, (candidates + after) / self.workers - (self._clock() - self._last))
+
+    def _trainings_after(self, progress: Progress) -> int:
+        """How much is still to train after the search, as trainings of one candidate, without added seeds."""
+        config = self.config
+        rungs = config.promotion[len(progress.stages_of(RUNG)) :]
+        left = sum(rung.factor * rung.keep for rung in rungs)
+        left += sum(stage.factor * len(stage.waiting) * len(stage.seeds) for stage in progress.stages)
+        if not progress.stages_of(FINAL):
+            factor = config.promotion[-1].factor if config.promotion else 1
+            left += factor * config.final.seeds * self.final_total
+        return left
 
 
 def _final(name: str, progress: Progress, baseline: bool) -> Final:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from primordium.errors import ConfigError
 from primordium.primitives.graph import GROUPS
+
+BEST = 256
+"""The most candidates that can be promoted or compared: how many a search remembers as its best."""
 
 
 class _Section(BaseModel):
@@ -42,20 +46,57 @@ class ProposerConfig(_Section):
     options: dict[str, Any] = {}
 
 
-class FinalConfig(_Section):
-    """The comparison at the end: the best candidates and the baselines, trained with fresh seeds."""
+class RungConfig(_Section):
+    """A step of promotion: the best ``keep`` candidates so far, trained ``factor`` times as long."""
 
-    finalists: int = Field(default=5, ge=1)
+    factor: int = Field(default=10, ge=1)
+    keep: int = Field(default=10, ge=1, le=BEST)
+
+
+class FinalConfig(_Section):
+    """The comparison at the end: the best candidates and the baselines, trained with fresh seeds.
+
+    Every entry has ``seeds`` seeds; what is not separated from the best baseline then gets more, up to
+    ``most_seeds``.
+    """
+
+    finalists: int = Field(default=5, ge=1, le=BEST)
     seeds: int = Field(default=3, ge=3)
+    most_seeds: int = Field(default=8, ge=3)
     baselines: tuple[str, ...] = ("bn_relu", "gn_silu", "evonorm_b0", "evonorm_s0")
+
+    @model_validator(mode="after")
+    def _most_is_no_less(self) -> "FinalConfig":
+        if self.most_seeds < self.seeds:
+            raise ValueError(
+                f"most_seeds is {self.most_seeds}; it must be at least seeds, which is {self.seeds}"
+            )
+        return self
+
+
+class ResourcesConfig(_Section):
+    """What each worker reserves of a Ray cluster; a share of a GPU lets several workers use one.
+
+    Without ``gpus`` it is a quarter of a GPU where networks are trained on one, else none.
+    """
+
+    cpus: float = Field(default=1.0, ge=0)
+    gpus: float | None = Field(default=None, ge=0)
 
 
 class ExecutorConfig(_Section):
-    """Where evaluations run. Not part of what a run is: any number of workers writes the same log."""
+    """Where evaluations run. Not part of what a run is: any number of workers writes the same log.
 
-    kind: Literal["serial", "processes"] = "processes"
+    ``ray`` uses every CPU or GPU of this machine, or of the cluster at ``address``; ``processes`` the CPUs of
+    this machine, without Ray; ``serial`` this process.
+    """
+
+    kind: Literal["ray", "processes", "serial"] = "ray"
     workers: int | None = Field(default=None, ge=1)
     timeout: float | None = Field(default=300.0, gt=0)
+    memory: float | None = Field(default=None, gt=0)
+    address: str | None = None
+    resources: ResourcesConfig = ResourcesConfig()
 
 
 class RunConfig(_Section):
@@ -71,19 +112,40 @@ class RunConfig(_Section):
     width: int = Field(default=8, ge=1)
     groups: int = Field(default=GROUPS, ge=1)
     training: TrainingConfig = TrainingConfig()
+    initialization: Literal["gain", "he"] = "gain"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     gates: dict[str, dict[str, Any]] = {
         "static": {},
         "numeric": {},
         "gradient": {},
+        "signal": {},
         "ten_step": {},
+        "hurdle": {},
         "quality": {},
     }
     proposer: ProposerConfig = ProposerConfig()
     candidates: int = Field(default=100, ge=1)
     batch: int = Field(default=1, ge=1)
     window: int = Field(default=8, ge=1)
+    audit: float = Field(default=0.05, ge=0, lt=1)
+    promotion: tuple[RungConfig, ...] = ()
     final: FinalConfig = FinalConfig()
     executor: ExecutorConfig = ExecutorConfig()
+
+    @model_validator(mode="after")
+    def _promotion_narrows(self) -> "RunConfig":
+        for before, after in pairwise(self.promotion):
+            if after.keep > before.keep or after.factor <= before.factor:
+                raise ValueError(
+                    "promotion must go from rung to rung with a larger factor and no larger keep; "
+                    f"factor {before.factor}, keep {before.keep} is followed by {after.factor}, {after.keep}"
+                )
+        if self.promotion and self.promotion[-1].keep < self.final.finalists:
+            raise ValueError(
+                f"the last rung of promotion keeps {self.promotion[-1].keep}, "
+                f"fewer than the {self.final.finalists} of final.finalists"
+            )
+        return self
 
     @model_validator(mode="after")
     def _window_keeps_workers_busy(self) -> "RunConfig":

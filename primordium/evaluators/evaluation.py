@@ -2,41 +2,59 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any, Literal, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache, partial
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import nn
 
 from primordium.errors import ConfigError
-from primordium.evaluators.gate import Progress, TrainingGate
+from primordium.evaluators.gate import Progress, TrainingGate, Trial
+from primordium.evaluators.models.parts import HE_GAIN
 from primordium.evaluators.models.registry import MODELS, HasShape, build_model
-from primordium.evaluators.task import Task
+from primordium.evaluators.sequence_gates import leaks
+from primordium.evaluators.signal import initialization_gain
+from primordium.evaluators.task import SplitName, Task
 from primordium.evaluators.tasks import get_task
 from primordium.evaluators.training import Recipe, Trainer, evaluate
-from primordium.kernels.module import GraphModule
+from primordium.kernels.module import Backend, GraphModule
 from primordium.plugins.methods import method
 from primordium.plugins.primitives import load_primitives
 from primordium.primitives.graph import Graph
 from primordium.primitives.serial import from_json
 
-SiteFactory = Callable[[int, bool], nn.Module]
-ModelFactory = Callable[[SiteFactory, int], nn.Module]
-"""Builds a network from a site factory and a seed for its own weights."""
+Item = TypeVar("Item")
+
+_MOST_REFERENCES = 16  # networks in training that are kept to compare with: a search has one seed
+
+ModelFactory = Callable[["Site", int], nn.Module]
+"""Builds a network from the layer of its norm-act sites and a seed for its own weights."""
 
 
-def site_factory(graph: Graph) -> SiteFactory:
-    """The norm-act site of a graph: the layer itself, or an activation behind a batch normalization."""
-    if graph.domain == "layer":
-        return lambda channels, apply_act: GraphModule(graph, channels, apply_act=apply_act)
-    norm = method("bn").graph
+@dataclass(frozen=True)
+class Site:
+    """What stands at every norm-act site: called with channels and ``apply_act``, makes the layer.
 
-    def site(channels: int, apply_act: bool) -> nn.Module:
-        return nn.Sequential(GraphModule(norm, channels), GraphModule(graph, channels, apply_act=apply_act))
+    An activation stands behind a batch normalization.
 
-    return site
+    Attributes:
+        graph: a graph of domain ``layer`` or ``activation``.
+        gain: standard deviation, over 1/√fan-in, of the weights that follow the site.
+        backend: what runs the graph.
+    """
+
+    graph: Graph
+    gain: float = HE_GAIN
+    backend: Backend = "torch_source"
+
+    def __call__(self, channels: int, apply_act: bool = True) -> nn.Module:
+        """The layer of one site, ``[B, channels, *S]`` to the same shape."""
+        layer = GraphModule(self.graph, channels, apply_act=apply_act, backend=self.backend)
+        if self.graph.domain == "layer":
+            return layer
+        return nn.Sequential(GraphModule(method("bn").graph, channels, backend=self.backend), layer)
 
 
 @dataclass(frozen=True)
@@ -48,6 +66,9 @@ class Plan:
         models: names of the architectures.
         width: their width.
         recipe: how to train.
+        derive_gain: whether weights start with the gain that suits the candidate, rather than ReLU's.
+        device: where networks and data are.
+        reference: canonical JSON of a known layer that gates may compare training losses with.
     """
 
     task: str
@@ -55,6 +76,9 @@ class Plan:
     models: tuple[str, ...] = ("residual", "inverted_bottleneck", "squeeze_excite")
     width: int = 8
     recipe: Recipe = field(default_factory=lambda: Recipe(steps=200))
+    derive_gain: bool = True
+    device: str = "cpu"
+    reference: str | None = None
 
     def __post_init__(self) -> None:
         for name in self.models:
@@ -70,13 +94,15 @@ class Request:
         graph: canonical JSON of the graph.
         seed: seed of weights and batches, the same for every candidate (common random numbers).
         gated: whether the training gates may end it early.
-        split: the split that is scored.
+        factor: how many times the recipe's steps are trained.
+        held_out: whether the held-out split is scored as well.
     """
 
     graph: str
     seed: int
     gated: bool = True
-    split: Literal["validation", "held_out"] = "validation"
+    factor: int = 1
+    held_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,19 +110,25 @@ class Evaluation:
     """The outcome: a score per architecture, or the gate that killed it and why.
 
     Attributes:
-        scores: the metric by architecture; empty when killed.
+        scores: the metric by architecture on the validation split; empty when killed.
         gate, reason: what killed it.
+        steps: training steps spent, over all architectures.
+        held_out: the metric by architecture on the held-out split, where asked for.
         seconds: time by phase; not part of the outcome's identity.
     """
 
     scores: Mapping[str, float]
     gate: str | None = None
     reason: str | None = None
+    steps: int = 0
+    held_out: Mapping[str, float] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     def payload(self) -> dict[str, Any]:
         """What the log keeps, times apart."""
-        return {"scores": dict(self.scores), "gate": self.gate, "reason": self.reason}
+        held_out = {"held_out": dict(self.held_out)} if self.held_out else {}
+        outcome = {"gate": self.gate, "reason": self.reason, "steps": self.steps}
+        return {"scores": dict(self.scores), **held_out, **outcome}
 
 
 class Evaluator:
@@ -107,6 +139,9 @@ class Evaluator:
         models: architectures by name.
         recipe: how to train.
         gates: training gates; those beyond the recipe's steps are left out.
+        derive_gain: whether each candidate's own initialization gain is used.
+        device: where networks and data are put, in the process that evaluates.
+        reference: a known layer that gates may compare training losses with.
     """
 
     def __init__(
@@ -115,23 +150,52 @@ class Evaluator:
         models: Mapping[str, ModelFactory],
         recipe: Recipe,
         gates: Sequence[TrainingGate] = (),
+        derive_gain: bool = True,
+        device: str = "cpu",
+        reference: Graph | None = None,
     ) -> None:
         self.task = task
         self.models = dict(models)
         self.recipe = recipe
         self.gates = sorted((g for g in gates if g.steps <= recipe.steps), key=lambda g: g.steps)
-        classes = getattr(task, "classes", None)
-        self.chance = 1.0 / classes if classes else None
+        self.chance = chance_of(task)
+        self._derive_gain = derive_gain
+        self._device = device
+        self._reference = reference
+        self._references: dict[tuple[str, int], Trainer] = {}
+
+    @cached_property
+    def _placed(self) -> Task:
+        """The task where the networks are; moved when the first candidate is evaluated."""
+        if self._device != "cpu":
+            torch.backends.cudnn.deterministic = True
+            torch.backends.cudnn.benchmark = False
+        return on_device(self.task, self._device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        kept = {name: value for name, value in self.__dict__.items() if name != "_placed"}
+        return {**kept, "_references": {}}
+
+    def site(self, graph: Graph, backend: Backend = "torch_source") -> Site:
+        """What stands at the sites of a candidate's networks."""
+        return Site(graph, initialization_gain(graph) if self._derive_gain else HE_GAIN, backend)
+
+    def network(self, name: str, site: Site, seed: int) -> nn.Module:
+        """A fresh network of one architecture."""
+        return self.models[name](site, seed).to(self._device)
 
     def rehearse(self, graph: Graph) -> None:
         """Train every network one step with a known layer, so that mistakes in it show before the search.
 
+        On the CPU: whoever starts a search need not have the GPU that its workers have.
+
         Raises:
-            ConfigError: a network cannot be built, trained or measured, or has no site; names it.
+            ConfigError: a network cannot be built, trained or measured, has no site, or looks ahead on a
+                causal task; names it.
         """
-        for name, build in self.models.items():
+        for name in self.models:
             try:
-                network = build(site_factory(graph), 0)
+                network = self.models[name](self.site(graph), 0)
                 Trainer(network, self.task, self.recipe, 0).run(1)
                 float(evaluate(network, self.task, "validation"))
             except Exception as error:
@@ -141,40 +205,122 @@ class Evaluator:
                 raise ConfigError(
                     f"model {name!r} has no site: take its layers from site(channels, apply_act)"
                 )
+            if getattr(self.task, "causal", False):
+                position = leaks(network, self.task.train.inputs[:2])
+                if position is not None:
+                    raise ConfigError(
+                        f"model {name!r} with {graph} looks ahead, which task {self.task.name!r} forbids: "
+                        f"its output at position {position} depends on later ones"
+                    )
 
     def evaluate(self, request: Request) -> Evaluation:
         """Train one candidate on every architecture, gate by gate, and score it."""
-        site = site_factory(from_json(request.graph))
-        networks = {name: build(site, request.seed) for name, build in self.models.items()}
+        load_primitives()  # what evaluates may be another process than what read the configuration
+        site = self.site(from_json(request.graph))
+        recipe = replace(self.recipe, steps=self.recipe.steps * request.factor)
+        networks = {name: self.network(name, site, request.seed) for name in self.models}
         trainers = {
-            name: Trainer(net, self.task, self.recipe, request.seed) for name, net in networks.items()
+            name: Trainer(network, self._placed, recipe, request.seed) for name, network in networks.items()
         }
         seconds: dict[str, float] = {}
         for gate in self.gates if request.gated else ():
             start = time.perf_counter()
-            reason = gate.check(self._progress(trainers, gate))
+            reason = gate.check(self._progress(trainers, gate, request))
             seconds[gate.name] = time.perf_counter() - start
             if reason is not None:
-                return Evaluation({}, gate.name, reason, seconds)
+                return Evaluation({}, gate.name, reason, _steps(trainers), seconds=seconds)
         start = time.perf_counter()
-        scores = {
-            name: self._score(trainer, networks[name], request.split) for name, trainer in trainers.items()
-        }
+        finite = {name: trainer.run(recipe.steps) for name, trainer in trainers.items()}
+
+        def score(split: SplitName) -> dict[str, float]:
+            return {n: self._score(networks[n], split) if finite[n] else 0.0 for n in networks}
+
+        scores = score("validation")
+        held_out = score("held_out") if request.held_out else {}
         seconds["score"] = time.perf_counter() - start
-        return Evaluation(scores, seconds=seconds)
+        return Evaluation(scores, steps=_steps(trainers), held_out=held_out, seconds=seconds)
 
-    def _progress(self, trainers: Mapping[str, Trainer], gate: TrainingGate) -> Progress:
-        finite = {name: trainer.run(gate.steps) for name, trainer in trainers.items()}
-        scores: dict[str, float] = {}
-        if gate.needs_scores:
-            scores = {name: t.validation() if finite[name] else 0.0 for name, t in trainers.items()}
-        return Progress({n: tuple(t.losses) for n, t in trainers.items()}, finite, scores, self.chance)
+    def _progress(self, trainers: Mapping[str, Trainer], gate: TrainingGate, request: Request) -> Progress:
+        names = tuple(trainers)
 
-    def _score(self, trainer: Trainer, network: nn.Module, split: Literal["validation", "held_out"]) -> float:
-        if not trainer.run(self.recipe.steps):
-            return 0.0
-        score = float(evaluate(network, self.task, split))
+        def finite(name: str) -> bool:
+            return trainers[name].run(gate.steps)
+
+        def losses(name: str) -> tuple[float, ...]:
+            finite(name)
+            return tuple(trainers[name].losses[: gate.steps])
+
+        def score(name: str) -> float:
+            return trainers[name].validation() if finite(name) else 0.0
+
+        return Progress(
+            LazyMapping(names, losses),
+            LazyMapping(names, finite),
+            LazyMapping(names if gate.needs_scores else (), score),
+            self.chance,
+            self._trial(request),
+            LazyMapping(
+                names if self._reference is not None else (),
+                lambda name: self._reference_losses(name, request.seed, gate.steps),
+            ),
+        )
+
+    def _reference_losses(self, name: str, seed: int, steps: int) -> tuple[float, ...]:
+        """Losses of the known layer, trained once for all candidates of a seed."""
+        assert self._reference is not None
+        if (name, seed) not in self._references:
+            if len(self._references) >= _MOST_REFERENCES:
+                self._references.clear()
+            network = self.network(name, self.site(self._reference), seed)
+            self._references[name, seed] = Trainer(network, self._placed, self.recipe, seed)
+        trainer = self._references[name, seed]
+        trainer.run(steps)
+        return tuple(trainer.losses[:steps])
+
+    def _trial(self, request: Request) -> Trial:
+        site = self.site(from_json(request.graph), "reference")
+        return Trial(
+            {name: partial(self.network, name, site, request.seed) for name in self.models},
+            lambda size: self._placed.batch(0, request.seed, size),
+            self._placed.loss,
+        )
+
+    def _score(self, network: nn.Module, split: SplitName) -> float:
+        score = float(evaluate(network, self._placed, split))
         return score if math.isfinite(score) else 0.0
+
+
+class LazyMapping(Mapping[str, Item]):
+    """A mapping of fixed keys whose values are computed when they are first read."""
+
+    def __init__(self, keys: Sequence[str], compute: Callable[[str], Item]) -> None:
+        self._keys = tuple(keys)
+        self._compute = compute
+        self._known: dict[str, Item] = {}
+
+    def __getitem__(self, key: str) -> Item:
+        if key not in self._keys:
+            raise KeyError(key)
+        if key not in self._known:
+            self._known[key] = self._compute(key)
+        return self._known[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+
+def chance_of(task: Task) -> float | None:
+    """The metric of guessing: what the task says, else one over its number of classes, if it has any."""
+    chance: float | None = getattr(task, "chance", None)
+    classes: int | None = getattr(task, "classes", None)
+    return chance if chance is not None else 1.0 / classes if classes else None
+
+
+def _steps(trainers: Mapping[str, Trainer]) -> int:
+    return sum(len(trainer.losses) for trainer in trainers.values())
 
 
 @lru_cache(maxsize=4)
@@ -186,16 +332,33 @@ def planned_evaluator(plan: Plan, gates: tuple[TrainingGate, ...]) -> Evaluator:
         raise ConfigError(
             f"task {plan.task!r} has no input_shape and classes, which models {', '.join(plan.models)} need"
         )
+    models = {name: named_model(name, task, plan.width) for name in plan.models}
+    reference = None if plan.reference is None else from_json(plan.reference)
+    return Evaluator(task, models, plan.recipe, gates, plan.derive_gain, plan.device, reference)
+
+
+def named_model(name: str, task: Task, width: int) -> ModelFactory:
+    """The factory of a registered architecture for a task."""
     shaped = cast(HasShape, task)
-
-    def factory(name: str) -> ModelFactory:
-        return lambda site, seed: build_model(name, shaped, site, plan.width, seed)
-
-    return Evaluator(task, {name: factory(name) for name in plan.models}, plan.recipe, gates)
+    return lambda site, seed: build_model(name, shaped, site, width, seed, site.gain)
 
 
-def evaluate_request(work: tuple[Plan, tuple[TrainingGate, ...], Request]) -> Evaluation:
-    """What a worker process runs."""
-    plan, gates, request = work
+def on_device(task: Task, device: str) -> Task:
+    """The task with its data where its networks will be.
+
+    Raises:
+        ConfigError: the task cannot be moved to another device.
+    """
+    if device == "cpu":
+        return task
+    move = getattr(task, "to", None)
+    if move is None:
+        raise ConfigError(f"task {task.name!r} has no to(device), which training on {device!r} needs")
+    moved: Task = move(device)
+    return moved
+
+
+def evaluate_request(plan: Plan, gates: tuple[TrainingGate, ...], request: Request) -> Evaluation:
+    """What a worker process runs, which is sent nothing but names."""
     torch.set_num_threads(1)
     return planned_evaluator(plan, gates).evaluate(request)

@@ -1,5 +1,6 @@
-"""Where jobs run: one contract, in this process or in several worker processes."""
+"""Where jobs run: one contract, in this process, in several worker processes, or on a Ray cluster."""
 
+import os
 import pickle
 import signal
 import threading
@@ -12,9 +13,18 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from primordium.errors import ConfigError, PrimordiumError
-from primordium.evaluators.worker import Outcome, Task, Worker, run
+from primordium.evaluators.worker import Outcome, Task, Worker, require_memory_limit, run, timed_out
 
-__all__ = ["Executor", "Job", "Outcome", "ProcessExecutor", "SerialExecutor", "make_executor"]
+__all__ = [
+    "Executor",
+    "Job",
+    "Outcome",
+    "ProcessExecutor",
+    "Resources",
+    "SerialExecutor",
+    "make_executor",
+    "usable_cpus",
+]
 
 
 @dataclass(frozen=True)
@@ -55,12 +65,56 @@ class Executor(Protocol):
         self.close()
 
 
+@dataclass(frozen=True)
+class Resources:
+    """What one worker reserves of a cluster.
+
+    Attributes:
+        cpus: CPU cores; a worker computes on one thread all the same.
+        gpus: GPUs; 0.25 for four workers on each.
+
+    Raises:
+        ConfigError: a number below 0, or above 1 and not whole.
+    """
+
+    cpus: float = 1
+    gpus: float = 0
+
+    def __post_init__(self) -> None:
+        for name, amount in (("cpus", self.cpus), ("gpus", self.gpus)):
+            if not (0 <= amount <= 1 or (amount > 1 and float(amount).is_integer())):
+                raise ConfigError(f"{name} is {amount}: a worker reserves 0 to 1, or a whole number above 1")
+
+    def __str__(self) -> str:
+        return f"{self.cpus:g} CPU" + (f" and {self.gpus:g} GPU" if self.gpus else "")
+
+
 def make_executor(
-    kind: str, function: Callable[[Any], Any], workers: int = 1, timeout: float | None = None
+    kind: str,
+    function: Callable[[Any], Any],
+    workers: int | None = None,
+    timeout: float | None = None,
+    *,
+    resources: Resources | None = None,
+    address: str | None = None,
+    most: int | None = None,
+    memory: float | None = None,
+    report: Callable[[str], None] | None = None,
 ) -> Executor:
-    """The executor that a configuration names: "serial" or "processes".
+    """The executor that a configuration names: "serial", "processes" or "ray".
 
     "serial" is for debugging. It has one worker and no time-out, which would break into a debugging session.
+
+    Args:
+        kind: its name.
+        function: called with a job's payload; "processes" needs a top-level function of a module.
+        workers: how many; None for as many as there are CPUs, or as the cluster has room for.
+        timeout: seconds after which a job's worker is killed; None for never.
+        resources: what each worker reserves, for "ray".
+        address: of a Ray cluster, for "ray"; None for one that runs already, else one of its own.
+        most: never more workers than that.
+        memory: GiB that a worker may take beyond what it needs to start; None for no limit.
+        report: told what a person should know, such as where the dashboard is, for "ray".
 
     Raises:
         ConfigError: the kind is unknown, or the settings are impossible.
@@ -68,8 +122,35 @@ def make_executor(
     if kind == "serial":
         return SerialExecutor(function)
     if kind == "processes":
-        return ProcessExecutor(function, workers, timeout)
-    raise ConfigError(f"executor '{kind}' is unknown: choose 'serial' or 'processes'")
+        count = usable_cpus() if workers is None else workers
+        return ProcessExecutor(function, min(count, most or count), timeout, memory=memory)
+    if kind != "ray":
+        raise ConfigError(f"executor '{kind}' is unknown: choose 'serial', 'processes' or 'ray'")
+    try:
+        from primordium.evaluators.ray_executor import RayExecutor
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise ConfigError(
+            "executor 'ray' needs Ray: pip install 'ray[default]', or choose executor.kind: processes"
+        ) from None
+    return RayExecutor(
+        function,
+        workers,
+        timeout,
+        resources=resources,
+        address=address,
+        most=most,
+        memory=memory,
+        report=report,
+    )
+
+
+def usable_cpus() -> int:
+    """The CPUs that this process may use: in a container or under ``taskset`` fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class SerialExecutor(Executor):
@@ -84,11 +165,11 @@ class SerialExecutor(Executor):
             initializer()
 
     def submit(self, job: Job) -> None:
-        _require_open(self._closed)
+        require_open(self._closed)
         self._jobs.append(job)
 
     def next(self) -> Outcome:
-        _require_pending(self)
+        require_pending(self)
         job = self._jobs[0]
         with _one_torch_thread():
             outcome = run(self._function, lambda: job.payload)
@@ -117,6 +198,7 @@ class ProcessExecutor(Executor):
         workers: int,
         timeout: float | None = None,
         initializer: Callable[[], None] | None = None,
+        memory: float | None = None,
     ) -> None:
         """Starts the workers, without waiting for them.
 
@@ -125,20 +207,19 @@ class ProcessExecutor(Executor):
             workers: how many processes.
             timeout: seconds after which a job's worker is killed; None for never.
             initializer: a function like `function`, called once in each worker before its first job.
+            memory: GiB that a worker may take beyond what it has taken when it is ready; Linux only.
 
         Raises:
             ConfigError: a function cannot be sent to a process, or a number is out of range.
         """
-        if workers < 1:
-            raise ConfigError(f"workers is {workers}: an executor needs 1 or more")
-        if timeout is not None and not timeout > 0:
-            raise ConfigError(f"timeout is {timeout}: give seconds above 0, or None for no limit")
+        require_settings(workers, timeout, memory)
         _require_importable(function)
         _require_importable(initializer)
         self.workers = workers
         self._function = function
         self._timeout = timeout
         self._initializer = initializer
+        self._memory = memory
         self._queue: deque[Task] = deque()
         self._done: deque[Outcome] = deque()
         self._pool: list[Worker] = []
@@ -152,9 +233,9 @@ class ProcessExecutor(Executor):
 
     def submit(self, job: Job) -> None:
         """Queues a job. RuntimeError if the executor is closed; pickle's own errors for the payload."""
-        _require_open(self._closed)
+        require_open(self._closed)
         self._queue.append(Task(job.id, pickle.dumps(job.payload)))
-        with _interrupts_deferred():
+        with interrupts_deferred():
             self._dispatch()
 
     def next(self) -> Outcome:
@@ -164,7 +245,7 @@ class ProcessExecutor(Executor):
             RuntimeError: none is pending.
             PrimordiumError: a worker cannot start: its imports or the initializer failed.
         """
-        _require_pending(self)
+        require_pending(self)
         while not self._done:
             self._poll()
         return self._done.popleft()
@@ -175,7 +256,7 @@ class ProcessExecutor(Executor):
 
     def close(self) -> None:
         self._closed = True
-        with _interrupts_deferred():
+        with interrupts_deferred():
             for worker in self._pool:
                 worker.process.kill()
             for worker in self._pool:
@@ -185,7 +266,7 @@ class ProcessExecutor(Executor):
             self._done.clear()
 
     def _fresh_worker(self) -> Worker:
-        return Worker(self._function, self._initializer)
+        return Worker(self._function, self._initializer, self._memory)
 
     def _dispatch(self) -> None:
         for worker in self._pool:
@@ -197,7 +278,7 @@ class ProcessExecutor(Executor):
         sources: dict[Any, int] = {worker.pipe: slot for slot, worker in enumerate(self._pool)}
         sources |= {worker.process.sentinel: slot for slot, worker in enumerate(self._pool)}
         happened = wait(list(sources), self._patience())
-        with _interrupts_deferred():
+        with interrupts_deferred():
             for slot in sorted({sources[source] for source in happened}):
                 self._listen(slot)
             self._expire()
@@ -236,8 +317,7 @@ class ProcessExecutor(Executor):
             worker.process.kill()
             worker.end()
             self._pool[slot] = self._fresh_worker()
-            error = f"killed: it took longer than the {self._timeout:g} s allowed"
-            self._finish(worker, Outcome(0, None, error, "timeout", seconds))
+            self._finish(worker, timed_out(0, self._timeout, seconds))
 
     def _replace_dead(self, slot: int) -> None:
         """Puts a fresh worker in the place of a dead one, to try its job again if that is the first time."""
@@ -273,7 +353,7 @@ def _one_torch_thread() -> Iterator[None]:
 
 
 @contextmanager
-def _interrupts_deferred() -> Iterator[None]:
+def interrupts_deferred() -> Iterator[None]:
     """Keeps a Ctrl-C until the block is done. It only reaches the main thread, so others need nothing."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -297,11 +377,23 @@ def _require_importable(function: Callable[..., Any] | None) -> None:
         ) from error
 
 
-def _require_open(closed: bool) -> None:
+def require_settings(workers: int | None, timeout: float | None, memory: float | None) -> None:
+    """ConfigError if an executor cannot have these settings; see `ProcessExecutor`."""
+    if workers is not None and workers < 1:
+        raise ConfigError(f"workers is {workers}: an executor needs 1 or more")
+    if timeout is not None and not timeout > 0:
+        raise ConfigError(f"timeout is {timeout}: give seconds above 0, or None for no limit")
+    if memory is not None:
+        require_memory_limit(memory)
+
+
+def require_open(closed: bool) -> None:
+    """RuntimeError if an executor that is to take a job is closed."""
     if closed:
         raise RuntimeError("submit() was called on a closed executor: make another one")
 
 
-def _require_pending(executor: Executor) -> None:
+def require_pending(executor: Executor) -> None:
+    """RuntimeError if an executor that is to wait for a job has none."""
     if executor.pending() == 0:
         raise RuntimeError("next() was called with no job pending: submit one first")

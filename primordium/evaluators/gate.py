@@ -4,10 +4,12 @@ Screening gates look at the graph alone, in milliseconds or less, and are pure f
 look at networks after some steps of training. Each gives a short reason when it kills.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol, runtime_checkable
+
+from torch import Tensor, nn
 
 from primordium.kernels.fingerprint import Fingerprint, fingerprint
 from primordium.primitives.graph import Graph
@@ -67,20 +69,42 @@ class ScreeningGate(Protocol):
 
 
 @dataclass(frozen=True)
+class Trial:
+    """What a gate may experiment on: networks of one candidate as they were before training.
+
+    Attributes:
+        networks: makes a fresh network by architecture, in training mode and differentiable twice.
+        batch: inputs and targets of the first training steps, of a size that is asked for.
+        loss: the task's loss of outputs and targets.
+    """
+
+    networks: Mapping[str, Callable[[], nn.Module]]
+    batch: Callable[[int], tuple[Tensor, Tensor]]
+    loss: Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
 class Progress:
     """Networks of one candidate after some steps, one per architecture.
+
+    The mappings are lazy: a network is trained when its entry is first read, so a gate that returns at the
+    first failing architecture spares the others.
 
     Attributes:
         losses: training losses so far by architecture.
         finite: whether all losses were finite.
-        scores: validation metric by architecture.
-        chance: the metric of guessing; ``None`` where the task does not say how many classes there are.
+        scores: validation metric by architecture; empty for a gate that needs none.
+        chance: the metric of guessing; ``None`` where the task does not say.
+        trial: for experiments on untrained networks.
+        reference: training losses of a known layer on the same batches; empty where there is none.
     """
 
     losses: Mapping[str, tuple[float, ...]]
     finite: Mapping[str, bool]
     scores: Mapping[str, float]
     chance: float | None
+    trial: Trial | None = None
+    reference: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 @runtime_checkable

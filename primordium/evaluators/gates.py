@@ -18,10 +18,15 @@ GATES: Registry[Factory[Gate]] = Registry(
     factories("check", "name"),
     {
         "static": "primordium.evaluators.screening_gates:Static",
+        "causality": "primordium.evaluators.sequence_gates:Causality",
+        "padding": "primordium.evaluators.sequence_gates:Padding",
         "numeric": "primordium.evaluators.screening_gates:Numeric",
         "gradient": "primordium.evaluators.screening_gates:Gradient",
+        "signal": "primordium.evaluators.signal_gate:Signal",
         "ten_step": "primordium.evaluators.training_gates:TenStep",
+        "hurdle": "primordium.evaluators.training_gates:Hurdle",
         "quality": "primordium.evaluators.training_gates:Quality",
+        "stability": "primordium.evaluators.stability_gate:StabilityGate",
     },
 )
 

@@ -59,11 +59,18 @@ class Account:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What screening said: killed by ``gate`` for ``reason``, or passed (both ``None``)."""
+    """What screening said: killed by ``gate`` for ``reason``, or passed (both ``None``).
+
+    Attributes:
+        subject: who was judged.
+        gate, reason: what killed it.
+        twin: the name of what a duplicate is like; its place, where that is in the batch being filled.
+    """
 
     subject: Subject
     gate: str | None = None
     reason: str | None = None
+    twin: str | int | None = None
 
 
 class Screen:
@@ -89,15 +96,20 @@ class Screen:
         fresh.accounts = {name: Account() for name in self.accounts}
         return fresh
 
-    def judge(self, genome: Graph) -> Verdict:
-        """Send one genome through the ladder; a survivor is not remembered until it is accepted."""
+    def judge(self, genome: Graph, batch: Sequence[Subject] = ()) -> Verdict:
+        """Send one genome through the ladder; a survivor is not remembered until it is accepted.
+
+        Args:
+            genome: the candidate.
+            batch: survivors that are to be accepted together with it.
+        """
         subject = Subject(genome)
         verdict = self._ask(subject, self._first) or self._known_structure(subject)
         if verdict is not None:
             return verdict
         verdict = self._ask(subject, self._others)
         if verdict is None:
-            return self._known_behaviour(subject)
+            return self._known_behaviour(subject, batch)
         if verdict.gate is not None and verdict.reason is not None:
             self._killed.put(subject.key, (verdict.gate, verdict.reason))
         return verdict
@@ -126,20 +138,30 @@ class Screen:
             self.accounts[gate].seen += 1
             self.accounts[gate].killed[reason] += 1
             return Verdict(subject, gate, reason)
-        return None if twin is None else self._duplicate(subject, "same structure")
+        return None if twin is None else self._duplicate(subject, "same structure", twin)
 
-    def _known_behaviour(self, subject: Subject) -> Verdict:
+    def _known_behaviour(self, subject: Subject, batch: Sequence[Subject]) -> Verdict:
         behaviour = subject.behaviour
-        if behaviour is not None and self._behaviours.get(behaviour.digest) is not None:
-            return self._duplicate(subject, "same behaviour")
+        twin = None if behaviour is None else self._behaviours.get(behaviour.digest)
+        if twin is not None:
+            return self._duplicate(subject, "same behaviour", twin)
+        for place, other in enumerate(batch):
+            if _alike(subject, other):
+                return self._duplicate(subject, "same batch", place)
         return Verdict(subject)
 
-    def _duplicate(self, subject: Subject, reason: str) -> Verdict:
+    def _duplicate(self, subject: Subject, reason: str, twin: str | int) -> Verdict:
         self.accounts[DUPLICATE].killed[reason] += 1
-        return Verdict(subject, DUPLICATE, reason)
+        return Verdict(subject, DUPLICATE, reason, twin)
 
     def accept(self, subject: Subject, name: str) -> None:
         """Remember a survivor (or a candidate of the log) so that its like are duplicates."""
         self._structures.put(subject.key, name)
         if subject.behaviour is not None:
             self._behaviours.put(subject.behaviour.digest, name)
+
+
+def _alike(a: Subject, b: Subject) -> bool:
+    return a.key == b.key or (
+        a.behaviour is not None and b.behaviour is not None and a.behaviour.digest == b.behaviour.digest
+    )

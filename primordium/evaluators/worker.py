@@ -20,13 +20,26 @@ from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Literal
 
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+from primordium.errors import ConfigError
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+POISONED = 70  # exit code of a worker that an error left without a usable GPU
+_POISON = ("CUDA error", "CUDA driver error", "Triton Error [CUDA]")
+_NO_MEMORY = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",
+    "CUDA error: out of memory",
+)
 _FRAMES = 5  # innermost frames that an error text keeps
 _GRACE = (
     1.0  # seconds that a worker which closed its pipe has to end by itself: its exit code is then its own
 )
+
+
+Reason = Literal["ok", "error", "memory", "crashed", "timeout"]
 
 
 @dataclass(frozen=True)
@@ -37,26 +50,55 @@ class Outcome:
         id: the job's.
         value: what the function returned; None unless `reason` is "ok".
         error: what went wrong, for a person: the end of a traceback, an exit code, a signal; None if "ok".
-        reason: "error" means an exception, "crashed" that its worker process ended, on the second attempt as
-            well, "timeout" that it was killed.
+        reason: "error" means an exception, "memory" that memory ran out, "crashed" that its worker process
+            ended, on the second attempt as well, "timeout" that it was killed.
         seconds: how long the last attempt took, the start of a worker not counted.
     """
 
     id: int
     value: Any | None
     error: str | None
-    reason: Literal["ok", "error", "crashed", "timeout"]
+    reason: Reason
     seconds: float
 
 
-def run(function: Callable[[Any], Any], load: Callable[[], Any]) -> Outcome:
-    """Calls `function` on what `load` gives. The outcome has no id yet: 0 stands for the caller's."""
+def run(function: Callable[[Any], Any], load: Callable[[], Any], *, disposable: bool = False) -> Outcome:
+    """Calls `function` on what `load` gives. The outcome has no id yet: 0 stands for the caller's.
+
+    In a `disposable` process, an error of the GPU after which CUDA refuses to go on ends the process.
+    """
     start = time.perf_counter()
     try:
         value = function(load())
     except (Exception, SystemExit) as error:
-        return Outcome(0, None, error_text(error), "error", time.perf_counter() - start)
+        reason: Reason = "memory" if _ran_out(error) else "error"
+        if disposable and reason == "error" and _poisons(error):
+            print(error_text(error), file=sys.stderr, flush=True)
+            os._exit(POISONED)
+        return Outcome(0, None, error_text(error), reason, time.perf_counter() - start)
     return Outcome(0, value, None, "ok", time.perf_counter() - start)
+
+
+def _ran_out(error: BaseException) -> bool:
+    """Whether memory ran out, the machine's or a GPU's."""
+    out_of_memory = getattr(sys.modules.get("torch"), "OutOfMemoryError", MemoryError)
+    if isinstance(error, (MemoryError, out_of_memory)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
+
+
+def _poisons(error: BaseException | None) -> bool:
+    """Whether an error, or one that led to it, leaves the process without a usable GPU context."""
+    while error is not None:
+        if isinstance(error, RuntimeError) and any(words in str(error) for words in _POISON):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def timed_out(id: int, limit: float, seconds: float) -> Outcome:
+    """The outcome of a job whose worker was killed after `seconds`, more than the limit."""
+    return Outcome(id, None, f"killed: it took longer than the {limit:g} s allowed", "timeout", seconds)
 
 
 def error_text(error: BaseException) -> str:
@@ -84,10 +126,15 @@ class Worker:
         task: what it works on, or will work on when it is ready.
     """
 
-    def __init__(self, function: Callable[[Any], Any], initializer: Callable[[], None] | None) -> None:
+    def __init__(
+        self,
+        function: Callable[[Any], Any],
+        initializer: Callable[[], None] | None = None,
+        memory: float | None = None,
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, remote = context.Pipe()
-        arguments = (remote, function, initializer)
+        arguments = (remote, function, initializer, memory)
         self.process = context.Process(target=_work, args=arguments, name="primordium-worker", daemon=True)
         with _inheritance():
             self.process.start()
@@ -119,7 +166,7 @@ class Worker:
         except (EOFError, OSError):
             message = None
         if message is None or self.ready:
-            return None if message is None else _received(message, self.seconds())
+            return None if message is None else received(message, self.seconds())
         return message.decode()
 
     def end(self) -> str:
@@ -133,10 +180,21 @@ class Worker:
         assert code is not None
         self.process.close()
         self.pipe.close()
+        if code == POISONED:
+            return f"exit code {code}, for an error left its GPU unusable (see standard error)"
         return f"exit code {code}" if code >= 0 else f"killed by {_signal_name(-code)}"
 
 
-def _received(message: bytes, seconds: float) -> Outcome:
+def sendable(outcome: Outcome, dumps: Callable[[Outcome], bytes] = pickle.dumps) -> bytes:
+    """An outcome as `received` takes it; a value that cannot be pickled is the job's error."""
+    try:
+        return dumps(outcome)
+    except Exception as error:
+        return dumps(replace(outcome, value=None, error=error_text(error), reason="error"))
+
+
+def received(message: bytes, seconds: float) -> Outcome:
+    """What a worker sent, `seconds` after the job; a value that cannot be unpickled is the job's error."""
     try:
         outcome: Outcome = pickle.loads(message)
     except Exception as error:
@@ -156,9 +214,9 @@ def _signal_name(number: int) -> str:
 def _inheritance() -> Iterator[None]:
     """What a worker is born with: one thread for each maths library, and no ear for Ctrl-C."""
     resource_tracker.ensure_running()  # else the first worker starts it, and that unblocks the signal
-    before = {name: os.environ.get(name) for name in _ONE_THREAD}
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    os.environ.update(_ONE_THREAD)
+    os.environ.update(ONE_THREAD)
     try:
         yield
     finally:
@@ -170,14 +228,21 @@ def _inheritance() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _work(pipe: Connection, function: Callable[[Any], Any], initializer: Callable[[], None] | None) -> None:
+def _work(
+    pipe: Connection,
+    function: Callable[[Any], Any],
+    initializer: Callable[[], None] | None,
+    memory: float | None,
+) -> None:
     """The life of a worker: a message why it cannot start, or an empty one; then payloads to outcomes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         if initializer is not None:
             initializer()
-        _require_one_thread()
+        require_one_thread()
+        if memory is not None:
+            limit_memory(memory)
     except (Exception, SystemExit) as error:
         pipe.send_bytes(error_text(error).encode())
         return
@@ -185,7 +250,7 @@ def _work(pipe: Connection, function: Callable[[Any], Any], initializer: Callabl
     with suppress(EOFError):
         while True:
             load = partial(pickle.loads, pipe.recv_bytes())
-            pipe.send_bytes(_sendable(run(function, load)))
+            pipe.send_bytes(sendable(run(function, load, disposable=True)))
 
 
 def _end_with_parent() -> None:
@@ -199,14 +264,30 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _require_one_thread() -> None:
+def require_one_thread() -> None:
+    """RuntimeError if torch would compute on more threads than one."""
     torch = sys.modules.get("torch")  # comes with the function; one that needs none does not wait for it
     if torch is not None and torch.get_num_threads() != 1:
         raise RuntimeError(f"torch runs on {torch.get_num_threads()} threads in a worker, and must on 1")
 
 
-def _sendable(outcome: Outcome) -> bytes:
-    try:
-        return pickle.dumps(outcome)
-    except Exception as error:
-        return pickle.dumps(replace(outcome, value=None, error=error_text(error), reason="error"))
+def require_memory_limit(gib: float) -> None:
+    """ConfigError if `limit_memory` cannot be called with that number of GiB on this platform."""
+    if not 0 < gib < float("inf"):
+        raise ConfigError(f"memory is {gib}: give GiB above 0, or None for no limit")
+    if sys.platform != "linux":
+        raise ConfigError(f"memory is {gib}: workers can be limited on Linux only; give None for no limit")
+
+
+def limit_memory(gib: float) -> None:
+    """Allows this process that many GiB beyond what it has; then allocations fail, on Linux.
+
+    The limit is on private writable memory: not on the code of libraries, nor on memory that is shared.
+    """
+    import resource  # which only Unix has
+
+    status = Path("/proc/self/status").read_text()
+    taken = 1024 * int(status.partition("VmData:")[2].split()[0])
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = taken + int(gib * 2**30)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit if hard < 0 else min(limit, hard), hard))

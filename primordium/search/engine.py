@@ -9,7 +9,6 @@ under the same seed.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from random import Random
 from time import perf_counter
@@ -19,10 +18,11 @@ from primordium.errors import StoreError
 from primordium.evaluators.evaluation import Evaluation, Request
 from primordium.evaluators.executors import Executor, Job, Outcome
 from primordium.evaluators.gate import ScreeningGate, Subject
-from primordium.evaluators.screening import DUPLICATE, Screen
+from primordium.evaluators.screening import Screen
 from primordium.primitives.graph import Graph
 from primordium.primitives.serial import to_dict, to_json
 from primordium.primitives.text import to_text
+from primordium.search import audit
 from primordium.search.progress import (
     END,
     FAILURE,
@@ -30,49 +30,22 @@ from primordium.search.progress import (
     FINALISTS,
     PROPOSAL,
     RESULT,
+    SCORED,
+    STAGE,
+    Batch,
     Candidate,
+    Killed,
     Progress,
     fitness,
 )
 from primordium.search.proposer import Context, Individual, Proposer
-from primordium.search.seeds import derived_seed, search_seed, training_seed
+from primordium.search.seeds import derived_seed, search_seed
+from primordium.search.settings import Settings
+from primordium.search.stages import finalists, next_look, next_rung
 from primordium.search.store import CandidateRow, Event, Store
 
 _STRIDE = 1_000_000
 _MOST_ATTEMPTS = 20_000
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What shapes the log.
-
-    Attributes:
-        seed: the run's seed; every generator derives from it.
-        candidates: how many candidates are trained.
-        batch: candidates a batch.
-        window: batch ``n`` sees the results up to ``n - window``; at least the number of workers.
-        finalists: how many of the best are trained again with fresh seeds beside the baselines.
-        seeds: seeds of that comparison, at least three.
-        baselines: the graphs that stand in the same table, by name.
-    """
-
-    seed: int
-    candidates: int
-    batch: int
-    window: int
-    finalists: int
-    seeds: int
-    baselines: Mapping[str, Graph] = field(default_factory=dict)
-
-    @property
-    def batches(self) -> int:
-        """How many batches there are."""
-        return -(-self.candidates // self.batch)
-
-    def size(self, batch: int) -> int:
-        """How many candidates batch number ``batch`` has."""
-        return min(self.batch, self.candidates - batch * self.batch)
-
 
 Observer = Callable[[Event, Progress], None]
 
@@ -121,32 +94,39 @@ class Engine:
         """
         for event in self.store.events():
             self._fold(event)
-        for batch in range(self.progress.results, len(self.progress.proposals)):
-            self._send_batch(executor, batch)
-        while (kind := self._due()) in (PROPOSAL, RESULT):
-            if kind == PROPOSAL:
-                self._propose(executor)
-            else:
+        for number in self.progress.pending:
+            self._send_batch(executor, number)
+        if self._due() == SCORED:
+            self._send_stage(executor)
+        while (kind := self._due()) is not None:
+            if kind == RESULT:
                 self._commit_batch(executor)
-        if not self.progress.ended:
-            self._finals(executor)
-            self._append(END, self._derived(END), {})
+            elif kind == SCORED:
+                self._commit_entry(executor)
+            else:
+                self._append(kind, *self._derived(kind))
+                if kind == PROPOSAL:
+                    self._send_batch(executor, self.progress.proposed - 1)
+                elif kind == STAGE:
+                    self._send_stage(executor)
         return self.progress
 
     def _due(self) -> str | None:
         """The kind of the next event: the schedule leaves no choice."""
         progress = self.progress
-        number = len(progress.proposals)
+        number = progress.proposed
         # A batch that could not be filled is the last: no proposal passed the screen for a long time.
-        more = not number or len(progress.proposals[-1]) == self.settings.size(number - 1)
+        more = not number or progress.filled == self.settings.size(number - 1)
         if more and number < self.settings.batches and progress.results > number - self.settings.window:
             return PROPOSAL
         if progress.results < number:
             return RESULT
+        if progress.stages and progress.stages[-1].waiting:
+            return SCORED
         if progress.finalists is None:
-            return FINALISTS
-        if len(progress.finals) < len(progress.finalists):
-            return FINAL
+            return FINALISTS if next_rung(progress, self.settings, self.best) is None else STAGE
+        if not progress.ended and next_look(progress, self.settings) is not None:
+            return STAGE
         return None if progress.ended else END
 
     def _append(
@@ -165,63 +145,78 @@ class Engine:
     def _fold(self, event: Event) -> None:
         self.progress.apply(event)
         if event.kind == PROPOSAL:
-            for candidate in self.progress.proposals[-1]:
+            for candidate in self.progress.pending[self.progress.proposed - 1].candidates:
                 self._screen.accept(Subject(candidate.genome), candidate.id)
+
+    def _derived(self, kind: str) -> tuple[dict[str, Any], dict[str, float]]:
+        """What an event of a kind that is not measured holds at this point of the log, and its timing."""
+        if kind == PROPOSAL:
+            return self.next_proposal()
+        if kind == STAGE:
+            progress, settings = self.progress, self.settings
+            rung = next_rung(progress, settings, self.best) if progress.finalists is None else None
+            return (rung or next_look(progress, settings) or {}), {}
+        if kind == FINALISTS:
+            return {"entries": finalists(self.progress, self.settings, self.best)}, {}
+        return {"candidates": self.progress.trained}, {}
 
     # ---- proposals -------------------------------------------------------------------------------------
 
-    def _propose(self, executor: Executor) -> None:
-        payload, timing = self.next_proposal()
-        self._append(PROPOSAL, payload, timing)
-        self._send_batch(executor, len(self.progress.proposals) - 1)
-
     def next_proposal(self) -> tuple[dict[str, Any], dict[str, float]]:
         """The next batch as the log keeps it, with its timing: a pure function of seed, number and prefix."""
-        batch = len(self.progress.proposals)
-        visible = max(0, batch - self.settings.window + 1)
-        history = self.progress.history[: sum(len(b) for b in self.progress.proposals[:visible])]
-        random = Random(derived_seed(self.settings.seed, "batch", batch))
+        number = self.progress.proposed
         screen = self._screen.fresh_accounts()
+        count = audit.due(self.progress, self.settings)
+        reservoir = audit.Reservoir(self._random("audit", number)) if count else None
         start = perf_counter()
-        chosen, raw = self._fill(screen, random, history, batch)
+        chosen, raw = self._fill(screen, self._random("batch", number), number, reservoir)
         timing = {name: account.seconds for name, account in screen.accounts.items() if account.seen}
         timing["propose"] = perf_counter() - start - sum(timing.values())
         payload = {
-            "batch": batch,
+            "batch": number,
             "prefix": self.progress.events,
             "raw": raw,
             "killed": {
                 n: dict(sorted(a.killed.items())) for n, a in sorted(screen.accounts.items()) if a.killed
             },
             "candidates": chosen,
+            "audits": self._audits(count, reservoir, number),
         }
         return payload, timing
 
+    def _random(self, purpose: str, batch: int) -> Random:
+        return Random(derived_seed(self.settings.seed, purpose, batch))
+
+    def _audits(self, count: int, screened: audit.Reservoir | None, batch: int) -> list[dict[str, Any]]:
+        kept = screened.kept if screened is not None else {}
+        drawn = audit.draw(self.progress, count, kept, self._random("audited", batch))
+        first = self.progress.audits_sent
+        return [audit.payload(first + k, dead, self._express(dead.genome)) for k, dead in enumerate(drawn)]
+
     def _fill(
-        self, screen: Screen, random: Random, history: Sequence[Individual], batch: int
+        self, screen: Screen, random: Random, batch: int, reservoir: audit.Reservoir | None
     ) -> tuple[list[dict[str, Any]], int]:
         """Screen proposals until the batch is full; the chosen ones and how many were looked at."""
         chosen: list[dict[str, Any]] = []
         raw = attempt = 0
         taken: list[Subject] = []
-        first = self.progress.accepted
+        first, history = self.progress.accepted, self.progress.history
         while len(chosen) < self.settings.size(batch) and attempt < _MOST_ATTEMPTS:
             proposal = self._proposer.propose(Context(random, history, first + len(chosen), attempt))
             raw += 1
             attempt += 1
-            verdict = screen.judge(proposal.genome)
-            subject = verdict.subject
-            if verdict.gate is not None:
-                continue
-            if any(_alike(subject, other) for other in taken):
-                screen.accounts[DUPLICATE].killed["same batch"] += 1
+            verdict = screen.judge(proposal.genome, taken)
+            if verdict.gate is not None and verdict.reason is not None:
+                if reservoir is not None:
+                    twin = None if verdict.twin is None else _named(verdict.twin, first)
+                    reservoir.offer(Killed(verdict.gate, verdict.reason, proposal.genome, twin))
                 continue
             attempt = 0
-            taken.append(subject)
+            taken.append(verdict.subject)
             candidate = Candidate(
                 f"c{first + len(chosen):05d}",
                 proposal.genome,
-                f"{subject.key:016x}",
+                f"{verdict.subject.key:016x}",
                 proposal.origin,
                 proposal.parents,
             )
@@ -230,11 +225,13 @@ class Engine:
 
     # ---- results ---------------------------------------------------------------------------------------
 
-    def _send_batch(self, executor: Executor, batch: int) -> None:
-        for place, candidate in enumerate(self.progress.proposals[batch]):
-            graph = to_json(self._express(candidate.genome))
-            request = Request(graph, search_seed(self.settings.seed))
-            executor.submit(Job(batch * _STRIDE + place, request))
+    def _send_batch(self, executor: Executor, number: int) -> None:
+        batch, seed = self.progress.pending[number], search_seed(self.settings.seed)
+        work = [(candidate.genome, True) for candidate in batch.candidates]
+        work += [(killed.genome, False) for killed in batch.audits]
+        for place, (genome, gated) in enumerate(work):
+            request = Request(to_json(self._express(genome)), seed, gated)
+            executor.submit(Job(number * _STRIDE + place, request))
 
     def _collect(self, executor: Executor, ids: Sequence[int]) -> Iterator[Outcome]:
         """The outcomes of these jobs in order, whatever order they end in."""
@@ -246,17 +243,22 @@ class Engine:
             yield self._done.pop(id)
 
     def _commit_batch(self, executor: Executor) -> None:
-        batch = self.progress.results
-        candidates = self.progress.proposals[batch]
+        number = self.progress.results
+        batch = self.progress.pending[number]
         timing: dict[str, float] = {}
-        results, rows = [], []
-        ids = [batch * _STRIDE + place for place in range(len(candidates))]
-        for candidate, outcome in zip(candidates, self._collect(executor, ids), strict=True):
-            result = result_payload(outcome)
+        count = len(batch.candidates) + len(batch.audits)
+        outcomes = list(self._collect(executor, [number * _STRIDE + place for place in range(count)]))
+        payloads = [result_payload(outcome) for outcome in outcomes]
+        results, audits = payloads[: len(batch.candidates)], payloads[len(batch.candidates) :]
+        for outcome in outcomes[: len(results)]:
             _add_seconds(timing, outcome)
-            results.append(result)
-            rows.append(self._row(candidate, batch, result))
-        self._append(RESULT, {"batch": batch, "results": results}, timing, rows)
+        if audits:
+            timing["audit"] = sum(outcome.seconds for outcome in outcomes[len(results) :])
+        payload = {"batch": number, "results": results, "audits": audits}
+        self._append(RESULT, payload, timing, self._rows(number, batch, results))
+
+    def _rows(self, number: int, batch: Batch, results: Sequence[Mapping[str, Any]]) -> list[CandidateRow]:
+        return [self._row(c, number, r) for c, r in zip(batch.candidates, results, strict=True)]
 
     def _row(self, candidate: Candidate, batch: int, result: Mapping[str, Any]) -> CandidateRow:
         killed = result["gate"] is not None
@@ -274,46 +276,48 @@ class Engine:
             None if killed else fitness(result["scores"]),
         )
 
-    # ---- the final comparison --------------------------------------------------------------------------
+    # ---- promotion and the final comparison --------------------------------------------------------------
 
-    def best(self) -> list[Individual]:
-        """The finalists: the best new candidates by mean score, the earlier first at ties.
+    def best(self, count: int) -> list[Individual]:
+        """The best new candidates by mean score, the earlier first at ties.
 
         What behaves like a known method (a warm start, above all) stands in the table as a baseline or not
         at all: it is no discovery.
         """
-        scored = [one for one in self.progress.history if one.scores]
-        ordered = sorted(scored, key=lambda one: -one.fitness)
-        new = (one for one in ordered if not self._known(self._express(one.genome)))
-        return list(islice(new, self.settings.finalists))
+        new = (one for one in self.progress.best if not self._known(self._express(one.genome)))
+        return list(islice(new, count))
 
-    def _finals(self, executor: Executor) -> None:
-        if self.progress.finalists is None:
-            self._append(FINALISTS, self._derived(FINALISTS), {})
-        waiting = [e for e in self.progress.finalists or [] if e[0] not in self.progress.finals]
-        jobs: dict[str, list[int]] = {}
-        for place, (name, id) in enumerate(waiting):
-            graph = (
-                self.settings.baselines[name]
-                if id is None
-                else self._express(self.progress.individual(id).genome)
-            )
-            jobs[name] = []
-            for number, seed in enumerate(self.final_seeds()):
-                job = -(1 + place * _STRIDE + number)
-                jobs[name].append(job)
-                executor.submit(Job(job, Request(to_json(graph), seed, gated=False)))
-        for name, ids in jobs.items():
-            timing: dict[str, float] = {}
-            scores = {}
-            for seed, outcome in zip(self.final_seeds(), self._collect(executor, ids), strict=True):
-                scores[str(seed)] = result_payload(outcome)["scores"]
-                _add_seconds(timing, outcome)
-            self._append(FINAL, {"name": name, "scores": scores}, timing)
+    def graph(self, name: str) -> Graph:
+        """The graph of a baseline, or of one of the best candidates."""
+        baseline = self.settings.baselines.get(name)
+        return self._express(self.progress.individual(name).genome) if baseline is None else baseline
 
-    def final_seeds(self) -> list[int]:
-        """Seeds that the search did not use: a score that was selected on is not shown as evidence."""
-        return [training_seed(self.settings.seed, "final", k) for k in range(self.settings.seeds)]
+    def _stage_ids(self, place: int) -> list[int]:
+        """The jobs of an entry of the current stage, one for each seed."""
+        stages = self.progress.stages
+        first = -(((len(stages) - 1) * _STRIDE + place) * _STRIDE) - 1
+        return [first - k for k in range(len(stages[-1].seeds))]
+
+    def _send_stage(self, executor: Executor) -> None:
+        stage = self.progress.stages[-1]
+        for name in stage.waiting:
+            graph = to_json(self.graph(name))
+            for id, seed in zip(self._stage_ids(stage.names.index(name)), stage.seeds, strict=True):
+                request = Request(graph, seed, gated=False, factor=stage.factor, held_out=stage.kind == FINAL)
+                executor.submit(Job(id, request))
+
+    def _commit_entry(self, executor: Executor) -> None:
+        stage = self.progress.stages[-1]
+        name = stage.waiting[0]
+        timing: dict[str, float] = {}
+        scores, held_out = {}, {}
+        outcomes = self._collect(executor, self._stage_ids(stage.names.index(name)))
+        for seed, outcome in zip(stage.seeds, outcomes, strict=True):
+            result = result_payload(outcome)
+            scores[str(seed)] = result["scores"]
+            held_out[str(seed)] = result.get("held_out", {})
+            _add_seconds(timing, outcome, stage.kind)
+        self._append(SCORED, {"name": name, "scores": scores, "held_out": held_out}, timing)
 
     # ---- verification ----------------------------------------------------------------------------------
 
@@ -331,41 +335,29 @@ class Engine:
                     "the log was made by another version or configuration"
                 )
             given = event.payload
-            expected = self._derived(event.kind) if event.kind in (PROPOSAL, FINALISTS, END) else given
+            expected = given if event.kind in (RESULT, SCORED) else self._derived(event.kind)[0]
             if expected != given:
                 different = sorted(k for k in {*expected, *given} if expected.get(k) != given.get(k))
                 raise StoreError(
                     f"event {event.seq} ({event.kind!r}) comes out different in {', '.join(different)}; "
                     "the log was made by another version or configuration"
                 )
+            if event.kind == RESULT:
+                self._verify_rows(given["results"])
             self._fold(event)
-        self._verify_rows()
-        return len(self.progress.proposals)
+        return self.progress.proposed
 
-    def _derived(self, kind: str) -> dict[str, Any]:
-        """What an event of that kind holds at this point of the log."""
-        if kind == PROPOSAL:
-            return self.next_proposal()[0]
-        if kind == FINALISTS:
-            entries: list[dict[str, str | None]] = [{"name": o.id, "candidate": o.id} for o in self.best()]
-            entries += [{"name": name, "candidate": None} for name in self.settings.baselines]
-            return {"entries": entries, "seeds": self.final_seeds()}
-        return {"candidates": len(self.progress.history)}
-
-    def _verify_rows(self) -> None:
+    def _verify_rows(self, results: Sequence[Mapping[str, Any]]) -> None:
         """The table of candidates is kept for queries; the log says what must be in it."""
-        rows = {row.id: row for row in self.store.candidates("id")}
-        for number, batch in enumerate(self.progress.proposals[: self.progress.results]):
-            for candidate in batch:
-                expected = self._row(candidate, number, self.progress.outcomes[candidate.id])
-                if rows.get(candidate.id) != expected:
-                    raise StoreError(f"the row of candidate {candidate.id} is not what the log says of it")
+        number = self.progress.results
+        for expected in self._rows(number, self.progress.pending[number], results):
+            if self.store.candidate(expected.id) != expected:
+                raise StoreError(f"the row of candidate {expected.id} is not what the log says of it")
 
 
-def _alike(a: Subject, b: Subject) -> bool:
-    return a.key == b.key or (
-        a.behaviour is not None and b.behaviour is not None and a.behaviour.digest == b.behaviour.digest
-    )
+def _named(twin: str | int, first: int) -> str:
+    """The id of a twin: one of the log, or a place in the batch that is being filled."""
+    return f"c{first + twin:05d}" if isinstance(twin, int) else twin
 
 
 def result_payload(outcome: Outcome) -> dict[str, Any]:
@@ -373,11 +365,11 @@ def result_payload(outcome: Outcome) -> dict[str, Any]:
     value = outcome.value
     if isinstance(value, Evaluation):
         return value.payload()
-    return {"scores": {}, "gate": FAILURE, "reason": outcome.reason}
+    return {"scores": {}, "gate": FAILURE, "reason": outcome.reason, "steps": 0}
 
 
-def _add_seconds(timing: dict[str, float], outcome: Outcome) -> None:
-    timing["evaluate"] = timing.get("evaluate", 0.0) + outcome.seconds
-    if isinstance(outcome.value, Evaluation):
+def _add_seconds(timing: dict[str, float], outcome: Outcome, purpose: str = "evaluate") -> None:
+    timing[purpose] = timing.get(purpose, 0.0) + outcome.seconds
+    if purpose == "evaluate" and isinstance(outcome.value, Evaluation):
         for name, seconds in outcome.value.seconds.items():
             timing[name] = timing.get(name, 0.0) + seconds

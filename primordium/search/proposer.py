@@ -1,28 +1,56 @@
 """The contract of a proposer: which candidate comes next, as a pure function of what is known."""
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from random import Random
 from typing import Protocol, runtime_checkable
 
 from primordium.primitives.graph import Graph
+from primordium.primitives.serial import from_json, to_json
 
 
-@dataclass(frozen=True)
 class Individual:
     """A candidate with its outcome.
 
-    Attributes:
+    A search keeps thousands of these, so the genome is packed and read back when it is asked for.
+
+    Args:
         id: its id in the run.
         genome: its graph, dead nodes included.
         scores: score by architecture, higher is better; empty if a training gate killed it.
         fitness: mean score, 0 if killed.
     """
 
-    id: str
-    genome: Graph
-    scores: Mapping[str, float]
-    fitness: float
+    __slots__ = ("_packed", "fitness", "id", "scores")
+
+    def __init__(self, id: str, genome: Graph, scores: Mapping[str, float], fitness: float) -> None:
+        self.id = id
+        self.scores = scores
+        self.fitness = fitness
+        self._packed = zlib.compress(to_json(genome).encode(), 1)
+
+    @property
+    def genome(self) -> Graph:
+        """Its graph, dead nodes included."""
+        return _unpacked(self._packed)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Individual):
+            return NotImplemented
+        return (self.id, self.scores, self._packed) == (other.id, other.scores, other._packed)
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __repr__(self) -> str:
+        return f"Individual({self.id!r}, fitness={self.fitness})"
+
+
+@lru_cache(maxsize=4096)
+def _unpacked(packed: bytes) -> Graph:
+    return from_json(zlib.decompress(packed))
 
 
 @dataclass(frozen=True)
@@ -46,7 +74,8 @@ class Context:
 
     Attributes:
         random: the only source of randomness, seeded by the run's seed and the batch.
-        history: candidates with committed results, oldest first.
+        history: candidates with committed results, oldest first: all of them up to 10,000, and of a longer
+            run at least the last 10,000.
         number: how many candidates were accepted before this one.
         attempt: how many proposals for this place were screened out.
     """

@@ -14,7 +14,7 @@ from primordium.cli.watch import Watch
 from primordium.configs.schema import RunConfig, check_config
 from primordium.plugins.novelty import is_known
 from primordium.results import Run
-from primordium.search.progress import FINAL, RESULT, Progress
+from primordium.search.progress import RESULT, SCORED, Progress
 from primordium.search.store import Event, Store
 
 
@@ -64,7 +64,7 @@ def test_the_time_left_is_what_the_rest_will_cost(run: Path) -> None:
     for event, progress in replayed(run):
         alone(event, progress)
         several(event, progress)
-        if event.kind == FINAL and len(progress.finals) == 2:
+        if event.kind == SCORED and len(progress.finals) == 2:
             break
     full = alone.left()
     assert full is not None

@@ -23,11 +23,12 @@ def test_a_search_ends_with_table_ladder_winner_and_what_to_do_next(tmp_path: Pa
     """Protects what a first user sees at the end, and the file that they take home."""
     path = tmp_path / "run"
     output = succeed("search", "smoke", "--out", path, *SERIAL)
-    assert "95 % interval over 3 fresh seeds" in output
+    assert "95 % interval over fresh seeds" in output
     for line in ("bn_relu      known", "evonorm_s0   known", "static ", "quality ", "difference "):
         assert line in output
     assert output.count("±") >= 5
     assert f"primordium confirm {path}" in output
+    assert f"primordium gates {path}" in output
     assert f"from best import Run{json.loads(succeed('show', path, '--json'))['name'].title()}" in output
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(path / "best.py"), run_name="__main__")

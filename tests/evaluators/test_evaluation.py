@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,9 @@ from primordium.evaluators.evaluation import (
     ModelFactory,
     Plan,
     Request,
-    SiteFactory,
+    Site,
     evaluate_request,
     planned_evaluator,
-    site_factory,
 )
 from primordium.evaluators.executors import Job, ProcessExecutor, SerialExecutor
 from primordium.evaluators.gate import Progress, TrainingGate
@@ -39,6 +39,7 @@ RECIPE = Recipe(steps=12, batch_size=16)
 GATES: tuple[TrainingGate, ...] = (TenStep(), Quality(steps=12, factor=1.5))
 GOOD = method("evonorm_b0").graph
 DIVERGING = parse("layer[affine]: x * x * x * x * x")
+EXPLODING = parse("layer[affine]: exp(exp(x * x))")
 DULL = parse("layer[affine]: sigmoid(x) / 1000000")
 
 
@@ -96,9 +97,9 @@ def test_a_seed_gives_one_score_and_another_seed_another() -> None:
     assert losses[1] != losses[2]
 
 
-def recorded(graph: Graph, seed: int) -> list[float]:
+def recorded(graph: Graph, seed: int, steps: int = 4) -> list[float]:
     """The losses of the first steps, through a gate that looks at them."""
-    spy = Spy()
+    spy = Spy(steps)
     make(gates=(spy,)).evaluate(request(graph, seed))
     return list(spy.seen[0].losses["mlp"])
 
@@ -114,7 +115,16 @@ class Spy:
 
     def check(self, progress: Progress) -> str | None:
         """Let everything pass."""
-        self.seen.append(progress)
+        self.seen.append(
+            Progress(
+                dict(progress.losses),
+                dict(progress.finite),
+                dict(progress.scores),
+                progress.chance,
+                progress.trial,
+                dict(progress.reference),
+            )
+        )
         return None
 
 
@@ -136,9 +146,10 @@ def test_executors_agree() -> None:
     """This process and workers of another give the same payload for the same work."""
     plan = Plan("digits", (), ("mlp",), 1, Recipe(steps=10))
     gates: tuple[TrainingGate, ...] = (TenStep(steps=5),)
-    work = [(plan, gates, request(graph, seed)) for graph in (GOOD, DIVERGING) for seed in (1, 2)]
+    function = partial(evaluate_request, plan, gates)
+    work = [request(graph, seed) for graph in (GOOD, EXPLODING) for seed in (1, 2)]
     found = []
-    for executor in (SerialExecutor(evaluate_request), ProcessExecutor(evaluate_request, 2)):
+    for executor in (SerialExecutor(function), ProcessExecutor(function, 2)):
         with executor:
             for id, payload in enumerate(work):
                 executor.submit(Job(id, payload))
@@ -166,7 +177,8 @@ def test_a_layer_dies_at_the_gate_for_it(graph: Graph, gate: str | None, reason:
     found = make().evaluate(request(graph))
     assert (found.gate, found.reason) == (gate, reason)
     assert bool(found.scores) == (gate is None)
-    assert found.payload() == {"scores": dict(found.scores), "gate": gate, "reason": reason}
+    steps = 0 if graph is DIVERGING else 12
+    assert found.payload() == {"scores": dict(found.scores), "gate": gate, "reason": reason, "steps": steps}
     assert gate is not None or found.scores["mlp"] > 0.7
 
 
@@ -200,11 +212,12 @@ def test_the_final_comparison_has_no_gates() -> None:
         "scores": {"mlp": 0.0},
         "gate": None,
         "reason": None,
+        "steps": 0,
     }
 
 
-def test_the_split_that_is_scored_is_the_one_asked_for() -> None:
-    """Held-out data is touched by the confirmation alone."""
+def test_held_out_data_is_scored_only_where_asked_for() -> None:
+    """Held-out data is touched by the final comparison and the confirmation alone."""
     shown: list[int] = []
 
     def metric(outputs: Tensor, targets: Tensor) -> float:
@@ -213,9 +226,37 @@ def test_the_split_that_is_scored_is_the_one_asked_for() -> None:
 
     task = make_task()
     evaluator = make(metric=metric, validation=task.validation, held_out=task.train)
-    evaluator.evaluate(request(GOOD, gated=False))
-    evaluator.evaluate(request(GOOD, gated=False, split="held_out"))
-    assert shown == [len(task.validation), len(task.train)]
+    assert not evaluator.evaluate(request(GOOD, gated=False)).held_out
+    assert evaluator.evaluate(request(GOOD, gated=False, held_out=True)).held_out == {"mlp": 0.5}
+    assert shown == [len(task.validation), len(task.validation), len(task.train)]
+
+
+def test_a_gate_that_kills_at_one_architecture_spares_the_others() -> None:
+    """Training is what a search spends its time on: none of it after the verdict."""
+    trained: list[str] = []
+
+    def factory(name: str, healthy: bool) -> ModelFactory:
+        def build(site: Site, seed: int) -> nn.Module:
+            network = model(site, seed)
+            network.register_forward_pre_hook(lambda module, inputs: trained.append(name))
+            if not healthy:
+                network.register_forward_hook(lambda module, inputs, output: output * math.nan)
+            return network
+
+        return build
+
+    models = {"sick": factory("sick", False), "well": factory("well", True)}
+    evaluator = Evaluator(make_task(), models, make().recipe, (TenStep(steps=2),))
+    result = evaluator.evaluate(request(GOOD))
+    assert (result.gate, result.steps) == ("ten_step", 0)
+    assert trained == ["sick"]
+
+
+def test_a_longer_rung_trains_that_many_times_the_steps() -> None:
+    """The schedule is laid over the whole of a longer training, not repeated."""
+    evaluator = make(gates=())
+    short, long = (evaluator.evaluate(request(GOOD, factor=factor)) for factor in (1, 3))
+    assert long.steps == 3 * short.steps
 
 
 # ------------------------------------------------------------------------------------------- tasks with moods
@@ -282,13 +323,13 @@ def test_a_plan_is_made_once_a_process() -> None:
 
 def test_a_layer_is_a_site_and_an_activation_stands_behind_a_normalization() -> None:
     """Where a site wants no activation, a layer gives its affine, an activation the normalization alone."""
-    layer, bare = site_factory(GOOD)(4, True), site_factory(GOOD)(4, False)
+    layer, bare = Site(GOOD)(4, True), Site(GOOD)(4, False)
     assert isinstance(layer, GraphModule)
     assert isinstance(bare, GraphModule)
     assert (layer.graph, layer.apply_act, bare.apply_act) == (GOOD, True, False)
     x = torch.randn((8, 4, 3, 3), generator=torch.Generator().manual_seed(0))
     normalized = nn.BatchNorm2d(4)(x)
-    silu = site_factory(method("silu").graph)
+    silu = Site(method("silu").graph)
     assert torch.allclose(silu(4, True)(x), nn.functional.silu(normalized), atol=1e-5)
     assert torch.allclose(silu(4, False)(x), normalized, atol=1e-5)
 
@@ -296,7 +337,7 @@ def test_a_layer_is_a_site_and_an_activation_stands_behind_a_normalization() -> 
 # ------------------------------------------------------------------------------------------------ a rehearsal
 
 
-def model(site: SiteFactory, seed: int) -> nn.Module:
+def model(site: Site, seed: int) -> nn.Module:
     """A net of a user's own."""
     return nn.Sequential(nn.Flatten(), nn.Linear(16, 8), site(8, True), nn.Linear(8, 3))
 
@@ -312,17 +353,17 @@ def test_a_rehearsal_of_what_works_leaves_no_trace() -> None:
     Evaluator(NoClasses(), {"own": model}, RECIPE).rehearse(GOOD)
 
 
-def broken(site: SiteFactory, seed: int) -> nn.Module:
+def broken(site: Site, seed: int) -> nn.Module:
     """A net that cannot be built."""
     raise KeyError("conv9")
 
 
-def misshapen(site: SiteFactory, seed: int) -> nn.Module:
+def misshapen(site: Site, seed: int) -> nn.Module:
     """A net whose layers do not fit each other."""
     return nn.Sequential(nn.Flatten(), nn.Linear(16, 8), site(9, True), nn.Linear(8, 3))
 
 
-def siteless(site: SiteFactory, seed: int) -> nn.Module:
+def siteless(site: Site, seed: int) -> nn.Module:
     """A net that does not use the layer under test."""
     return nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
 
@@ -356,8 +397,45 @@ def test_a_rehearsal_tries_the_loss_and_the_metric() -> None:
 
 def test_an_evaluation_without_scores_is_plain_data() -> None:
     """Times are not part of what a log keeps."""
-    assert Evaluation({}, "quality", "why", {"score": 3.0}).payload() == {
+    assert Evaluation({}, "quality", "why", 7, seconds={"score": 3.0}).payload() == {
         "scores": {},
         "gate": "quality",
         "reason": "why",
+        "steps": 7,
     }
+    held_out = Evaluation({"a": 0.5}, steps=7, held_out={"a": 0.4}).payload()
+    assert (held_out["scores"], held_out["held_out"]) == ({"a": 0.5}, {"a": 0.4})
+
+
+def test_a_known_layer_is_trained_once_to_compare_with() -> None:
+    """Gates see its losses on the same batches, whatever candidate is judged; without one they see none."""
+    known = method("bn_relu").graph
+    spies = Spy(steps=3), Spy(steps=6)
+    evaluator = Evaluator(make_task(), make().models, RECIPE, spies, reference=known)
+    for graph in (GOOD, known):
+        evaluator.evaluate(request(graph, 3))
+    alone = recorded(known, 3, steps=6)
+    for early, late in zip(spies[0].seen, spies[1].seen, strict=True):
+        assert list(early.reference["mlp"]) == alone[:3]
+        assert list(late.reference["mlp"]) == alone
+    assert list(spies[1].seen[1].losses["mlp"]) == alone
+    assert list(spies[1].seen[0].losses["mlp"]) != alone
+    spy = Spy()
+    make(gates=(spy,)).evaluate(request(GOOD))
+    assert spy.seen[0].reference == {}
+
+
+def test_the_gain_of_a_candidate_scales_its_weights() -> None:
+    """Each candidate starts with the gain that suits it, or all with ReLU's where that is asked for."""
+    evaluator, plain = make(), Evaluator(make_task(), make().models, RECIPE, (), derive_gain=False)
+    silu = method("bn_silu").graph
+    assert evaluator.site(silu).gain == pytest.approx(0.3556**-0.5, rel=0.02)
+    assert plain.site(silu).gain == pytest.approx(2**0.5)
+    seen: dict[str, float] = {}
+
+    def build(site: Site, seed: int) -> nn.Module:
+        seen["gain"] = site.gain
+        return model(site, seed)
+
+    Evaluator(make_task(), {"mlp": build}, RECIPE).evaluate(request(silu))
+    assert seen["gain"] == evaluator.site(silu).gain

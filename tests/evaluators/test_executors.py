@@ -1,10 +1,5 @@
-"""Tests of the executors: every job has one outcome, whatever its worker does, and no process stays.
+"""Tests of the executors: every job has one outcome, whatever its worker does, and no process stays."""
 
-The function that they run is mostly `eval`: a top-level function of an importable module, for which any
-Python expression is a payload.
-"""
-
-import fcntl
 import functools
 import multiprocessing
 import os
@@ -14,76 +9,26 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from jobs import crashing_once, holding, is_held, marking, outcomes, py, wait_until
+from scripts import script
 
 import primordium
 from primordium.errors import ConfigError, PrimordiumError
 from primordium.evaluators.executors import (
-    Executor,
     Job,
-    Outcome,
     ProcessExecutor,
+    Resources,
     SerialExecutor,
     make_executor,
+    usable_cpus,
 )
 
 KINDS = ["serial", "processes"]
-
-
-def outcomes(executor: Executor, payloads: list[Any]) -> dict[int, Outcome]:
-    """What became of each payload, by its place in the list; exactly one outcome each."""
-    for id, payload in enumerate(payloads):
-        executor.submit(Job(id, payload))
-    found = [executor.next() for _ in payloads]
-    assert sorted(outcome.id for outcome in found) == list(range(len(payloads)))
-    assert executor.pending() == 0
-    return {outcome.id: outcome for outcome in found}
-
-
-def py(expression: str) -> str:
-    """The expression with the modules it may name, for a process where nothing is imported."""
-    modules = ("builtins", "fcntl", "os", "subprocess", "sys", "threading", "time", "torch")
-    used = tuple(name for name in modules if f"{name}." in expression)
-    return f"(lambda {', '.join(used)}: {expression})(*map(__import__, {used!r}))"
-
-
-def marking(path: Path, then: str) -> str:
-    """An expression that leaves a mark in a file each time it is tried, then goes on."""
-    return f"[open({str(path)!r}, 'a').write('x'), {then}][1]"
-
-
-def holding(path: Path, then: str) -> str:
-    """An expression that holds a lock on a file for as long as its process lives, then goes on."""
-    file = f"builtins.__dict__.setdefault('held', open({str(path)!r}, 'w'))"
-    return f"[fcntl.flock({file}, fcntl.LOCK_EX), held.write('x'), held.flush(), {then}][3]"
-
-
-def crashing_once(path: Path) -> str:
-    """An expression that ends its process at the first attempt, and gives the process id at the second."""
-    return f"os.getpid() if os.path.exists({str(path)!r}) else [open({str(path)!r}, 'w'), os._exit(1)]"
-
-
-def is_held(path: Path) -> bool:
-    """Whether a process that evaluated `holding` is alive."""
-    with path.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Waits for what must come to pass; a minute is far beyond what it takes."""
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "waited for a minute in vain"
-        time.sleep(0.01)
 
 
 # ---------------------------------------------------------------------------------------------- the contract
@@ -158,8 +103,41 @@ def test_make_executor_builds_what_the_configuration_names() -> None:
         assert isinstance(serial, SerialExecutor)
         assert isinstance(processes, ProcessExecutor)
         assert (serial.workers, processes.workers) == (1, 2)
-    with pytest.raises(ConfigError, match="executor 'threads' is unknown: choose 'serial' or 'processes'"):
+    with pytest.raises(ConfigError, match="'threads' is unknown: choose 'serial', 'processes' or 'ray'"):
         make_executor("threads", eval)
+
+
+def test_a_missing_ray_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects who has not installed Ray: the one executor that needs it says how to get it."""
+    for name in [name for name in sys.modules if name.startswith("primordium.evaluators.ray_")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(
+        ConfigError, match=r"pip install 'ray\[default\]', or choose executor.kind: processes"
+    ):
+        make_executor("ray", eval)
+
+
+def test_executors_are_imported_without_ray() -> None:
+    """Protects the start of every command: Ray is imported by those only who run on it."""
+    source = "import sys, primordium.evaluators.executors; print('ray' in sys.modules)"
+    with script(source) as process:
+        assert process.communicate()[0].strip() == "False"
+
+
+def test_processes_are_as_many_as_cpus_unless_told() -> None:
+    """Protects the default, and its bound."""
+    with make_executor("processes", eval) as executor:
+        assert executor.workers == usable_cpus()
+    with make_executor("processes", eval, 3, most=1) as executor:
+        assert executor.workers == 1
+
+
+@pytest.mark.parametrize("amounts", [{"cpus": -1}, {"gpus": 1.5}, {"gpus": float("nan")}, {"cpus": 2.5}])
+def test_resources_that_no_cluster_has_are_refused(amounts: dict[str, float]) -> None:
+    """Protects from workers that wait for ever: Ray gives shares of one, or whole ones."""
+    with pytest.raises(ConfigError, match="a worker reserves 0 to 1, or a whole number above 1"):
+        Resources(**amounts)
 
 
 # ---------------------------------------------------------------------------------------------------- serial
@@ -342,6 +320,7 @@ def test_a_function_that_a_new_process_cannot_import_is_an_error(monkeypatch: py
         ({"workers": 0}, "workers is 0: an executor needs 1 or more"),
         ({"timeout": 0.0}, "timeout is 0.0: give seconds above 0"),
         ({"timeout": float("nan")}, "timeout is nan: give seconds above 0"),
+        ({"memory": 0.0}, "memory is 0.0: give GiB above 0"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(arguments: dict[str, Any], message: str) -> None:

@@ -161,6 +161,112 @@ def test_only_what_was_accepted_makes_duplicates() -> None:
     assert told(screen.judge(graph)) == (DUPLICATE, "same structure")
 
 
+# -------------------------------------------------------------------------------------------------- the twins
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "twin"),
+    [
+        ("sigmoid(x) * x", "same structure", "c00007"),
+        ("0.5 * tanh(0.5 * x) + 0.5", "same behaviour", "c00042"),
+        ("3 * tanh(x)", "same behaviour", "c00099"),
+        ("abs(x) + tanh(x)", None, None),
+        ("exp(exp(square(x)))", "not finite", None),
+    ],
+)
+def test_a_duplicate_names_its_twin(text: str, reason: str | None, twin: str | None) -> None:
+    """Who was accepted before and is the same; nobody else has a twin, survivors and other dead alike."""
+    screen = Screen(GATES)
+    for name, known in (("c00007", "x * sigmoid(x)"), ("c00042", "sigmoid(x)"), ("c00099", "tanh(x)")):
+        assert told(accept(screen, layer(known), name)) == (None, None)
+    for _ in range(2):  # what was killed is remembered, and still has no twin
+        verdict = screen.judge(layer(text))
+        assert (verdict.reason, verdict.twin) == (reason, twin)
+        assert verdict.subject.genome == layer(text)
+
+
+def test_the_twin_is_the_last_that_was_accepted_under_the_structure() -> None:
+    """A structure that a full memory had forgotten has two candidates; the log's fold names the later."""
+    screen = Screen(GATES)
+    for name in ("c00001", "c00002"):
+        screen.accept(Subject(layer("tanh(x)")), name)
+    assert screen.judge(layer("tanh(x)")).twin == "c00002"
+
+
+# ------------------------------------------------------------------------------------------ within one batch
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "twin"),
+    [
+        ("sigmoid(x) * x", "same batch", 1),  # by structure
+        ("2 * tanh(x)", "same batch", 0),  # by behaviour
+        ("x * x + 0 * exp(x)", "same structure", "c00003"),  # who is in the log goes first
+        ("0.5 * tanh(0.5 * x) + 0.5", "same behaviour", "c00004"),
+        ("abs(x) + tanh(x)", None, None),
+    ],
+)
+def test_a_batch_is_compared_with_itself(text: str, reason: str | None, twin: str | int | None) -> None:
+    """What is being sent out together is told apart too, and the twin is its place in the batch."""
+    screen = Screen(GATES)
+    accept(screen, layer("square(x)"), "c00003")
+    accept(screen, layer("sigmoid(x)"), "c00004")
+    batch = [Subject(layer("tanh(x)")), Subject(layer("x * sigmoid(x)")), Subject(layer("max(x, tanh(x))"))]
+    verdict = screen.judge(layer(text), batch)
+    assert told(verdict) == ((None, None) if reason is None else (DUPLICATE, reason))
+    assert verdict.twin == twin
+    killed = {reason: 1} if reason is not None else {}
+    assert screen.accounts[DUPLICATE].killed == killed
+
+
+def test_a_batch_leaves_no_trace() -> None:
+    """Who was in a batch that was not sent out is not known to the next; nor is the batch changed."""
+    screen = Screen(GATES)
+    batch = [Subject(layer("tanh(x)"))]
+    assert told(screen.judge(layer("tanh(x)"), batch)) == (DUPLICATE, "same batch")
+    assert len(batch) == 1
+    assert told(screen.judge(layer("tanh(x)"))) == (None, None)
+
+
+@pytest.mark.parametrize("gates", [GATES, GATES[:1], ()])
+def test_a_batch_without_finite_behaviour_is_compared_by_structure(gates: tuple[ScreeningGate, ...]) -> None:
+    """With gates off, what has no fingerprint is one of a kind by its structure, and like nobody else."""
+    batch = [Subject(layer("exp(exp(square(x)))"))]
+    assert batch[0].behaviour is None
+    verdict = Screen(gates).judge(layer("exp(exp(square(x)))"), batch)
+    assert verdict.gate == ("numeric" if gates == GATES else DUPLICATE)
+    assert verdict.twin == (None if gates == GATES else 0)
+    other = Screen(gates).judge(layer("exp(exp(exp(square(x))))"), batch)
+    assert told(other) == (("numeric", "not finite") if gates == GATES else (None, None))
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 50])
+def test_a_batch_lets_through_what_one_after_the_other_would(size: int) -> None:
+    """Filling batches of any size or accepting each survivor at once: the same survivors, the same twins."""
+    stream = genomes(300, 6)
+    stream += Random(7).choices(stream, k=100)
+    single, screen = Screen(GATES), Screen(GATES)
+    names: list[str] = []
+    batch: list[Subject] = []
+    for graph in stream:
+        expected = accept(single, graph, f"c{len(names) + len(batch):05d}")
+        verdict = screen.judge(graph, batch)
+        assert verdict.gate == expected.gate
+        first = len(names)
+        twin = f"c{first + verdict.twin:05d}" if isinstance(verdict.twin, int) else verdict.twin
+        assert twin == expected.twin
+        assert (verdict.reason == "same batch") == isinstance(verdict.twin, int)
+        if verdict.gate is None:
+            batch.append(verdict.subject)
+        if len(batch) == size:
+            for subject in batch:
+                names.append(f"c{len(names):05d}")
+                screen.accept(subject, names[-1])
+            batch = []
+    assert len(names) + len(batch) >= 10
+    assert sum(single.accounts[DUPLICATE].killed.values()) > 5
+
+
 # ------------------------------------------------------------------------------------------------- the memory
 
 

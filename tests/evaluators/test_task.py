@@ -1,6 +1,7 @@
 """The contract of a task: splits, batches, metric, fingerprint, and errors for data that cannot be used."""
 
 import pickle
+import warnings
 from itertools import chain
 from typing import Any
 
@@ -72,6 +73,34 @@ def test_from_arrays_takes_tensors() -> None:
     inputs, targets = make_arrays()
     from_tensors = ClassificationTask.from_arrays("a", torch.from_numpy(inputs), torch.from_numpy(targets))
     assert from_tensors.fingerprint() == ClassificationTask.from_arrays("a", inputs, targets).fingerprint()
+
+
+@pytest.mark.parametrize("protocol", [2, 5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.uint8])
+def test_a_pickled_split_holds_the_same_examples(dtype: torch.dtype, protocol: int) -> None:
+    """Protects what is sent to workers, also views of larger data, of types that NumPy has or has not."""
+    data = torch.arange(60).reshape(10, 6).to(dtype)
+    split = Split(data[:, ::2], torch.arange(10))
+    again = pickle.loads(pickle.dumps(split, protocol))
+    assert isinstance(again, Split)
+    assert again.inputs.dtype == dtype
+    assert torch.equal(again.inputs, split.inputs)
+    assert torch.equal(again.targets, split.targets)
+
+
+def test_a_split_is_read_from_memory_that_is_not_its_own() -> None:
+    """Protects workers from a copy of the data in each: memory is handed on out of band, in silence."""
+    split = Split(torch.arange(12.0).reshape(4, 3), torch.arange(4))
+    buffers: list[pickle.PickleBuffer] = []
+    message = pickle.dumps(split, 5, buffer_callback=buffers.append)
+    memory = [bytes(buffer) for buffer in buffers]
+    assert sum(map(len, memory)) == 4 * 3 * 4 + 4 * 8
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = pickle.loads(message, buffers=memory)
+    assert torch.equal(again.inputs, split.inputs)
+    addresses = [np.frombuffer(piece, np.uint8).ctypes.data for piece in memory]
+    assert [again.inputs.data_ptr(), again.targets.data_ptr()] == addresses
 
 
 def test_custom_loss_is_the_task_loss() -> None:

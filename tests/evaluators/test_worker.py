@@ -3,6 +3,7 @@
 import functools
 import os
 import pickle
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import wait
@@ -11,15 +12,18 @@ from typing import Any
 import pytest
 import torch
 
-from primordium.evaluators.worker import Outcome, Task, Worker
+from primordium.errors import ConfigError
+from primordium.evaluators.worker import Outcome, Task, Worker, require_memory_limit, run
 
 
 @contextmanager
 def started(
-    function: Callable[[Any], Any], initializer: Callable[[], Any] | None = None
+    function: Callable[[Any], Any],
+    initializer: Callable[[], Any] | None = None,
+    memory: float | None = None,
 ) -> Iterator[tuple[Worker, Outcome | str | None]]:
     """A worker and its first message; ended at the end."""
-    worker = Worker(function, initializer)
+    worker = Worker(function, initializer, memory)
     try:
         wait([worker.pipe])
         message = worker.hear()
@@ -115,3 +119,83 @@ def test_a_worker_that_hangs_on_without_its_pipe_is_ended() -> None:
     worker.ready = True
     assert answer(worker, "import os, signal; os.closerange(3, 100)\nwhile True: signal.pause()") is None
     assert worker.end() in ("exit code 1", "killed by SIGKILL, as the kernel does when memory runs out")
+
+
+# ------------------------------------------------------------------------------------------ kinds of errors
+
+
+def raising(error: BaseException) -> Outcome:
+    """What becomes of a job that raises it."""
+
+    def function(payload: Any) -> Any:
+        raise error
+
+    return run(function, lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (MemoryError(), "memory"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), "memory"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "memory"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried"), "memory"),
+        (RuntimeError("CUDA error: out of memory"), "memory"),
+        (RuntimeError("shapes cannot be multiplied"), "error"),
+        (RuntimeError("CUDA error: device-side assert triggered"), "error"),
+        (ValueError("DefaultCPUAllocator: not enough memory"), "error"),
+    ],
+)
+def test_running_out_of_memory_is_a_reason_of_its_own(error: BaseException, reason: str) -> None:
+    """Protects the log's reader, who can give more memory; and the debugger's process, which nothing ends."""
+    assert raising(error).reason == reason
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        "raise RuntimeError('CUDA error: an illegal memory access was encountered')",
+        "raise RuntimeError('Triton Error [CUDA]: an illegal memory access was encountered')",
+        "import torch; raise torch.AcceleratorError('CUDA error: device-side assert triggered')",
+        """
+try:
+    raise RuntimeError('CUDA error: unspecified launch failure')
+except RuntimeError as error:
+    raise ValueError('the model failed') from error
+""",
+    ],
+)
+def test_an_error_that_spoils_the_gpu_ends_a_worker(failure: str) -> None:
+    """Protects later jobs: CUDA refuses every call of a process after such an error."""
+    worker = Worker(exec)
+    wait([worker.pipe])
+    assert worker.hear() == ""
+    worker.ready = True
+    assert answer(worker, failure) is None
+    assert worker.end().startswith("exit code 70, for an error left its GPU unusable")
+
+
+def test_running_out_of_a_gpu_s_memory_does_not_end_a_worker() -> None:
+    """Protects from restarts that help nobody: such an error leaves the GPU as it was."""
+    with started(exec) as (worker, _):
+        outcome = answer(worker, "raise RuntimeError('CUDA error: out of memory')")
+        assert isinstance(outcome, Outcome)
+        assert outcome.reason == "memory"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
+def test_a_worker_lives_within_its_memory() -> None:
+    """Protects the machine: what goes beyond the limit is the job's error, and the next job finds room."""
+    with started(eval, memory=0.25) as (worker, message):
+        assert message == ""
+        found = [answer(worker, f"len(bytearray({size} * 2**20))") for size in (200, 300, 200)]
+    assert [one.reason for one in found if isinstance(one, Outcome)] == ["ok", "memory", "ok"]
+
+
+def test_a_limit_that_cannot_be_set_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects from limits that would be none."""
+    with pytest.raises(ConfigError, match="memory is -1: give GiB above 0"):
+        require_memory_limit(-1)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(ConfigError, match="on Linux only"):
+        require_memory_limit(2)

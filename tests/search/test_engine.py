@@ -1,122 +1,46 @@
 """Tests of the engine: the log is the same however results come in and wherever the driver dies.
 
-Candidates are not trained: their scores are a hash of the graph and the seed, which is all that an evaluation
-may depend on.
+Candidates are not trained: see ``fake_search``.
 """
 
-import io
 import json
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from hashlib import blake2b
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
+from fake_search import (
+    EVOLUTION,
+    GATES,
+    SETTINGS,
+    SMALL,
+    SPACE,
+    Pool,
+    candidates,
+    dump,
+    dying,
+    events,
+    fold,
+    make,
+    run,
+    verify,
+)
 
 from primordium.errors import StoreError
-from primordium.evaluators.evaluation import Evaluation, Request
-from primordium.evaluators.executors import Executor, Job, Outcome
-from primordium.evaluators.gate import ScreeningGate
-from primordium.evaluators.screening_gates import Gradient, Numeric, Static
-from primordium.plugins.methods import method
+from primordium.evaluators.evaluation import Request
+from primordium.evaluators.executors import Job, Outcome
 from primordium.primitives.identity import key
 from primordium.primitives.serial import from_dict, from_json
 from primordium.search import engine as engine_module
-from primordium.search.engine import Engine, Settings
-from primordium.search.evolution import Evolution
+from primordium.search.engine import Engine
 from primordium.search.progress import Progress, fitness
 from primordium.search.proposer import Context, Proposal, Proposer
 from primordium.search.seeds import derived_seed, search_seed
-from primordium.search.space import SPACES
-from primordium.search.store import CandidateRow, Event, Store
-
-SPACE = SPACES["evonorm_s"]
-GATES: tuple[ScreeningGate, ...] = (Static(), Numeric(), Gradient())
-EVOLUTION = Evolution(SPACE, population=6, tournament=0.5, fresh=0.3, initial=3)
-SETTINGS = Settings(
-    seed=5,
-    candidates=14,
-    batch=1,
-    window=4,
-    finalists=2,
-    seeds=3,
-    baselines={name: method(name).graph for name in ("bn_relu", "evonorm_s0")},
-)
-SMALL = replace(SETTINGS, candidates=6, window=3)
-
-
-# --------------------------------------------------------------------------------------------- the fake world
-
-
-def evaluate(request: Request) -> Outcome:
-    """What becomes of a request: scores, a kill by a training gate, or a time-out; a hash decides."""
-    digest = blake2b(f"{request.graph}{request.seed}{request.split}".encode(), digest_size=4).digest()
-    if request.gated and digest[0] < 40:
-        return Outcome(
-            0, Evaluation({}, "quality", "below 2 × chance on a", {"quality": 0.1}), None, "ok", 0.2
-        )
-    if digest[0] < 60:
-        return Outcome(0, None, "killed: it took longer than allowed", "timeout", 9.0)
-    scores = {"a": digest[1] / 256, "b": digest[2] / 256}
-    return Outcome(0, Evaluation(scores, seconds={"score": 0.1}), None, "ok", 0.3)
-
-
-class Pool(Executor):
-    """Some workers, whose jobs end in an order that a seed decides: the executor of a machine with moods."""
-
-    def __init__(self, workers: int = 1, seed: int = 0) -> None:
-        self.workers = workers
-        self.jobs: list[Job] = []
-        self.random = Random(seed)
-
-    def submit(self, job: Job) -> None:
-        self.jobs.append(job)
-
-    def next(self) -> Outcome:
-        job = self.jobs.pop(self.random.randrange(min(self.workers, len(self.jobs))))
-        return replace(evaluate(job.payload), id=job.id, seconds=self.random.random())
-
-    def pending(self) -> int:
-        return len(self.jobs)
-
-    def close(self) -> None:
-        self.jobs.clear()
-
-
-def make(store: Store, settings: Settings = SETTINGS, proposer: Proposer = EVOLUTION) -> Engine:
-    """An engine on a log."""
-    return Engine(settings, proposer, GATES, SPACE.express, store)
-
-
-def dump(path: Path) -> str:
-    """The log of a run, times apart."""
-    stream = io.StringIO()
-    with Store.open(path, read_only=True) as store:
-        store.dump(stream)
-    return stream.getvalue()
-
-
-def run(
-    path: Path,
-    settings: Settings = SETTINGS,
-    proposer: Proposer = EVOLUTION,
-    executor: Executor | None = None,
-) -> str:
-    """Run a search to its end; its log."""
-    with Store.create(path, {}) as store:
-        make(store, settings, proposer).run(executor or Pool())
-    return dump(path)
-
-
-def events(path: Path, kind: str | None = None) -> list[Event]:
-    """The events of a run."""
-    with Store.open(path, read_only=True) as store:
-        return [event for event in store.events() if kind in (None, event.kind)]
-
+from primordium.search.settings import Rung, Settings
+from primordium.search.store import Event, Store
 
 # ----------------------------------------------------------------------------------------------- the schedule
 
@@ -133,7 +57,7 @@ def test_the_log_does_not_depend_on_who_is_done_first(tmp_path: Path, batch: int
     kinds = [json.loads(line)["kind"] for line in expected.splitlines()]
     batches = settings.batches
     assert kinds.count("proposal") == kinds.count("result") == batches
-    assert kinds[-6:] == ["finalists", *["final"] * 4, "end"]
+    assert kinds[-7:] == ["finalists", "stage", *["scored"] * 4, "end"]
     assert kinds[: window + 1] == ["proposal"] * min(window, batches) + ["result"] * (window < batches + 1)
 
 
@@ -203,12 +127,12 @@ class Witness(Pool):
 
     def submit(self, job: Job) -> None:
         super().submit(job)
-        logged = [event for event in self.store.events() if event.kind in ("proposal", "finalists")]
+        logged = [event for event in self.store.events() if event.kind in ("proposal", "stage")]
         if job.payload.gated:
             keys = {c["key"] for event in logged for c in event.payload["candidates"]}
             assert key(from_json(job.payload.graph)) in keys
         else:
-            assert logged[-1].kind == "finalists"
+            assert logged[-1].kind == "stage"
             assert job.payload.seed in logged[-1].payload["seeds"]
         self.seen += 1
 
@@ -232,7 +156,11 @@ def test_no_more_is_in_flight_than_the_window(tmp_path: Path) -> None:
             return super().next()
 
     pool = Counting(2, 1)
-    run(tmp_path / "run", replace(SETTINGS, batch=2, window=3, seeds=1, finalists=1), executor=pool)
+    run(
+        tmp_path / "run",
+        replace(SETTINGS, batch=2, window=3, seeds=1, most_seeds=1, finalists=1),
+        executor=pool,
+    )
     assert pool.most == 6
 
 
@@ -252,71 +180,17 @@ def test_common_random_numbers(tmp_path: Path) -> None:
     assert len(set(final)) == SETTINGS.seeds
     assert all(final.count(seed) == 4 for seed in final)
     assert not search & set(final)
-    assert {request.split for request in requests} == {"validation"}
+    assert [request.held_out for request in requests] == [not request.gated for request in requests]
 
 
 # ------------------------------------------------------------------------------------- death and resurrection
-
-
-class Crash(BaseException):
-    """The driver dies here."""
-
-
-class Mortal:
-    """A store, and executors, that stop the driver at one chosen moment."""
-
-    def __init__(self, store: Store, moment: int) -> None:
-        self._store = store
-        self._moment = moment
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
-    def tick(self) -> None:
-        """Count a moment, and die if it is the one."""
-        self._moment -= 1
-        if self._moment < 0:
-            raise Crash
-
-    def append(self, events: Sequence[Event], candidates: Sequence[CandidateRow] = ()) -> None:
-        """Die before or after the commit, or not."""
-        self.tick()
-        self._store.append(events, candidates)
-        self.tick()
-
-    def executor(self) -> Executor:
-        """Workers under which the driver can die at each submission and each result."""
-        tick = self.tick
-
-        class Dying(Pool):
-            def submit(self, job: Job) -> None:
-                tick()
-                super().submit(job)
-
-            def next(self) -> Outcome:
-                tick()
-                return super().next()
-
-        return Dying(2, 1)
-
-
-def dying(path: Path, settings: Settings, moment: int) -> bool:
-    """Run or resume up to that moment; whether the driver died."""
-    exists = (path / "run.db").exists()
-    with Store.open(path) if exists else Store.create(path, {}) as store:
-        mortal = Mortal(store, moment)
-        try:
-            make(mortal, settings).run(mortal.executor())  # type: ignore[arg-type]  # all that an engine asks of one
-        except Crash:
-            return True
-    return False
 
 
 @pytest.mark.parametrize("batch", [1, 2])
 def test_a_run_that_dies_anywhere_resumes_to_the_same_log(tmp_path: Path, batch: int) -> None:
     """Every moment there is: before and after each commit, at each submission, at each result."""
     baselines = {"bn_relu": SMALL.baselines["bn_relu"]}
-    settings = replace(SMALL, batch=batch, window=2, finalists=1, seeds=2, baselines=baselines)
+    settings = replace(SMALL, batch=batch, window=2, finalists=1, seeds=2, most_seeds=2, baselines=baselines)
     expected = run(tmp_path / "whole", settings)
     rows = candidates(tmp_path / "whole")
     moment = 0
@@ -339,12 +213,6 @@ def test_a_run_that_dies_at_every_step_gets_there(tmp_path: Path) -> None:
         assert expected.startswith(dump(tmp_path / "run"))
     assert deaths > 10
     assert dump(tmp_path / "run") == expected
-
-
-def candidates(path: Path) -> list[CandidateRow]:
-    """The table of candidates of a run."""
-    with Store.open(path, read_only=True) as store:
-        return store.candidates("id")
 
 
 def test_a_finished_run_stays_as_it_is(tmp_path: Path) -> None:
@@ -373,7 +241,7 @@ def test_failed_evaluations_are_logged_outcomes(tmp_path: Path) -> None:
     results = [r for event in events(tmp_path / "run", "result") for r in event.payload["results"]]
     late = [r for r in results if r["gate"] == "evaluation"]
     assert late
-    assert all(r == {"gate": "evaluation", "reason": "timeout", "scores": {}} for r in late)
+    assert all(r == {"gate": "evaluation", "reason": "timeout", "scores": {}, "steps": 0} for r in late)
     rows = [row for row in candidates(tmp_path / "run") if row.status == "killed by evaluation"]
     assert len(rows) == len(late)
     assert all((row.gates, row.scores, row.fitness) == ({"evaluation": "timeout"}, {}, None) for row in rows)
@@ -394,17 +262,9 @@ def test_a_seed_that_fails_in_the_final_comparison_is_logged_without_scores(tmp_
             return outcome if job.payload.gated else replace(outcome, value=None, reason="crashed")
 
     run(tmp_path / "run", SMALL, executor=Late())
-    finals = [event.payload for event in events(tmp_path / "run", "final")]
+    finals = [event.payload for event in events(tmp_path / "run", "scored")]
     assert len(finals) == 4
     assert all(list(final["scores"].values()) == [{}, {}, {}] for final in finals)
-
-
-def fold(path: Path) -> Progress:
-    """A run's progress from its log."""
-    progress = Progress()
-    for event in events(path):
-        progress.apply(event)
-    return progress
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -421,7 +281,7 @@ def test_screened_out_and_accepted_add_up(tmp_path: Path, batch: int) -> None:
         for n in progress.killed.get(gate, {}).values()
     )
     assert progress.raw == screened + progress.accepted
-    assert progress.accepted == len(progress.history) == 30
+    assert progress.accepted == progress.trained == len(progress.history) == 30
 
 
 def test_the_log_tells_where_each_candidate_comes_from(tmp_path: Path) -> None:
@@ -489,7 +349,7 @@ def test_the_times_of_a_run_are_beside_the_log(tmp_path: Path) -> None:
     """Each kind of event that costs time says on what; none of it is in the payload."""
     run(tmp_path / "run", SMALL)
     for event in events(tmp_path / "run"):
-        names = {"proposal": {"static", "propose"}, "result": {"evaluate"}, "final": {"evaluate"}}
+        names = {"proposal": {"static", "propose"}, "result": {"evaluate"}, "scored": {"final"}}
         assert names.get(event.kind, set()) <= set(event.timing)
         assert all(seconds >= 0 for seconds in event.timing.values())
         assert "seconds" not in json.dumps(dict(event.payload))
@@ -500,7 +360,7 @@ def test_a_log_of_a_later_version_or_with_a_gap_is_refused() -> None:
     progress = Progress()
     with pytest.raises(StoreError, match="event 3 follows -1; the log has a gap"):
         progress.apply(Event(3, "proposal", {}, {}))
-    with pytest.raises(StoreError, match="event 0 has the unknown kind 'merge'; it is of a later version"):
+    with pytest.raises(StoreError, match="event 0 has the unknown kind 'merge'; it is of another version"):
         progress.apply(Event(0, "merge", {}, {}))
 
 
@@ -544,9 +404,8 @@ def test_a_proposer_that_runs_dry_ends_the_run(
     progress = fold(tmp_path / "run")
     assert progress.ended
     assert progress.accepted == len(progress.history) == count
-    assert [len(proposals) for proposals in progress.proposals] == [batch] * (count // batch) + [
-        count % batch
-    ]
+    sizes = [len(event.payload["candidates"]) for event in events(tmp_path / "run", "proposal")]
+    assert sizes == [batch] * (count // batch) + [count % batch]
     assert "bn_relu" in progress.finals
     with Store.open(tmp_path / "run") as store:
         assert make(store, settings, Stubborn(count)).run(Pool()).ended
@@ -564,12 +423,6 @@ def test_duplicates_within_a_batch_are_counted(tmp_path: Path, monkeypatch: pyte
 
 
 # ----------------------------------------------------------------------------------------------- verification
-
-
-def verify(path: Path, settings: Settings = SETTINGS, proposer: Proposer = EVOLUTION) -> int:
-    """Replay a run's log."""
-    with Store.open(path, read_only=True) as store:
-        return make(store, settings, proposer).verify()
 
 
 @pytest.mark.parametrize(("batch", "window"), [(1, 4), (3, 2)])
@@ -665,7 +518,9 @@ def test_an_edited_candidate_is_named(tmp_path: Path, change: str) -> None:
         (replace(SETTINGS, candidates=13), EVOLUTION),
         (replace(SETTINGS, candidates=15), EVOLUTION),
         (replace(SETTINGS, finalists=3), EVOLUTION),
-        (replace(SETTINGS, seeds=4), EVOLUTION),
+        (replace(SETTINGS, seeds=4, most_seeds=4), EVOLUTION),
+        (replace(SETTINGS, rungs=(Rung(2, 4),)), EVOLUTION),
+        (replace(SETTINGS, audit=0.4), EVOLUTION),
         (replace(SETTINGS, baselines={}), EVOLUTION),
     ],
 )
