@@ -107,7 +107,10 @@ def _facts(entry: Method | Primitive | Factory[Any]) -> dict[str, Any]:
 
 def _options(factory: Factory[Any]) -> dict[str, Any]:
     """The options of a configuration with their defaults; what the program itself supplies has none."""
-    parameters = inspect.signature(factory.build).parameters.values()
+    try:
+        parameters = inspect.signature(factory.build).parameters.values()
+    except (ValueError, TypeError):  # a builtin
+        return {}
     return {p.name: _plain(p.default) for p in parameters if p.default is not p.empty}
 
 

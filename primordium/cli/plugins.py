@@ -1,5 +1,7 @@
-"""``primordium plugins``: what there is, what each entry is, and whether it is sound."""
+"""``primordium plugins``: what there is, what each entry is, whether it is sound, and how to write one."""
 
+import shlex
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -32,15 +34,16 @@ def show(
 
 def check(
     name: Annotated[
-        str | None, typer.Argument(help="A method, a primitive, or a package that brings some.")
+        str | None, typer.Argument(help="A plugin of any kind, or a package that brings some.")
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Check every method and primitive.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Check all that there is.")] = False,
     json: Json = False,
 ) -> None:
     """Check that plugins keep what they promise.
 
-    Types, finite values, declared algebra, derivatives, agreement of the back ends. The exit status is 1 if a
-    method or primitive fails, or a plugin was skipped.
+    Methods and primitives: types, finite values, declared algebra, derivatives, agreement of the back ends.
+    Tasks, gates and proposers, made with their default options: the same answer to the same question, and
+    what their kind needs. The exit status is 1 if one fails, or a plugin was skipped.
     """
     if (name is None) != everything:
         raise typer.BadParameter("give a name or --all", param_hint="NAME")
@@ -50,3 +53,21 @@ def check(
     emit(page, json)
     if not sound:
         raise typer.Exit(FAULT)
+
+
+def new(
+    name: Annotated[str, typer.Argument(help="The package's name, such as my-activations.")],
+    directory: Annotated[
+        Path | None, typer.Option("--directory", help="Where to write it (default: the folder NAME).")
+    ] = None,
+) -> None:
+    """Write a package that has a plugin of each kind, to start from."""
+    from primordium.plugins.scaffold import write_package
+
+    folder = Path(name) if directory is None else directory
+    written = write_package(name, folder)
+    typer.echo(f"{len(written)} files are in {folder}: a primitive, a method, a task, a gate and a proposer.")
+    typer.echo("Next:")
+    typer.echo(f"    pip install -e {shlex.quote(str(folder))}")
+    typer.echo(f"    primordium plugins check {name}")
+    typer.echo(f"    primordium search {shlex.quote(str(folder / 'search.yaml'))}")

@@ -60,7 +60,7 @@ def check_primitive(primitive: Primitive) -> list[str]:
         return []
     try:
         with _in_table(primitive) as candidate:
-            found = _run(PRIMITIVE_CHECKS, candidate)
+            found = run_checks(PRIMITIVE_CHECKS, candidate)
     except PluginError as error:
         return [f"record: {error}"]
     return [problem.replace(candidate.name, primitive.name) for problem in found]
@@ -73,14 +73,16 @@ def check_method(method: Method) -> list[str]:
     shapes in training and evaluation, derivatives against finite differences, agreement of all back ends,
     inputs left alone, no state shared by two modules, pickling.
     """
-    return _run(METHOD_CHECKS, method)
+    return run_checks(METHOD_CHECKS, method)
 
 
-def _run(checks: Checks[Subject], subject: Subject) -> list[str]:
+def run_checks(checks: Checks[Subject], subject: Subject) -> list[str]:
+    """The problems that checks find in a subject, each led by the check's name."""
     problems: list[str] = []
     for name, check in checks.items():
         try:
-            problems += [f"{name}: {problem}" for problem in check(subject)]
+            for problem in check(subject):  # one by one: what was found before an exception stays
+                problems.append(f"{name}: {problem}")
         except Exception as error:  # whatever a plugin does wrong is a finding, not a crash
             problems.append(f"{name}: {type(error).__name__}: {error}")
     return problems

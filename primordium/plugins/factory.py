@@ -27,6 +27,14 @@ class Factory(Generic[Made]):
     name: str
     build: Callable[..., Made]
 
+    def required(self, supplied: int = 0) -> tuple[str, ...]:
+        """The options that have no default, after those that the program supplies."""
+        try:
+            parameters = list(signature(self.build).parameters.values())[supplied:]
+        except (ValueError, TypeError):  # a builtin
+            return ()
+        return tuple(p.name for p in parameters if p.kind in _NAMED and p.default is Parameter.empty)
+
     def make(self, *args: Any, where: str, **options: Any) -> Made:
         """The object.
 

@@ -96,3 +96,85 @@ def test_a_broken_plugin_is_reported_by_name_and_skipped(broken_package: Path) -
     assert "wild" not in {entry["name"] for entry in json.loads(listed)["methods"]}
     assert {entry["name"] for entry in json.loads(checked)["checked"]} == {"wild", "gone"}
     assert json.loads(other)["sound"] is True
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("digits", "task"), ("static", "gate"), ("ten_step", "gate"), ("evolution", "proposer")],
+)
+def test_check_makes_what_has_options_with_its_defaults(name: str, kind: str) -> None:
+    """Protects authors of tasks, gates and proposers, who are checked as those of methods are."""
+    found = data("plugins", "check", name)
+    assert found["checked"] == [{"kind": kind, "name": name, "package": "primordium", "problems": []}]
+    assert found["unchecked"] == []
+
+
+UNSOUND = """
+from dataclasses import dataclass
+from typing import ClassVar
+from primordium.errors import ConfigError
+from primordium.search.proposer import Proposal
+from primordium.search.random_search import RandomSearch
+
+@dataclass(frozen=True)
+class Merciless:
+    name: ClassVar[str] = "merciless"
+    rank: ClassVar[int] = 50
+    def check(self, subject):
+        return "never"
+
+def private(folder: str):
+    raise AssertionError("not made without its folder")
+
+def far_away():
+    raise FileNotFoundError("/mnt/far_away")
+
+class OnlySwish(RandomSearch):
+    name: ClassVar[str] = "only_swish"
+    def __post_init__(self):
+        if self.space.domain != "activation":
+            raise ConfigError("for activations only")
+"""
+UNSOUND_POINTS = """
+[primordium.gates]
+merciless = unsound:Merciless
+[primordium.tasks]
+private = unsound:private
+far_away = unsound:far_away
+[primordium.proposers]
+only_swish = unsound:OnlySwish
+"""
+
+
+def test_check_tells_what_fails_from_what_it_cannot_make(tmp_path: Path) -> None:
+    """Protects an author whose task needs a folder, or whose proposer suits one space: that is no fault."""
+    (tmp_path / "unsound.py").write_text(UNSOUND)
+    facts = tmp_path / "My.Unsound-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: My.Unsound\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text(UNSOUND_POINTS)
+    path = f"{tmp_path}:{Path(primordium.__file__).parents[1]}"
+    process = program("plugins", "check", "my-unsound", "--json", cwd=tmp_path, PYTHONPATH=path)
+    said = json.loads(process.communicate()[0])
+    assert process.returncode == 1
+    assert [(entry["name"], entry["needs"]) for entry in said["unchecked"]] == [("private", ["folder"])]
+    problems = {entry["name"]: entry["problems"] for entry in said["checked"]}
+    assert set(problems) == {"merciless", "far_away", "only_swish"}
+    assert problems["only_swish"] == []
+    assert problems["merciless"][0].startswith("known methods: it kills every method")
+    assert problems["far_away"] == ["defaults: it cannot be made with them: FileNotFoundError: /mnt/far_away"]
+
+
+def test_new_prints_the_commands_that_come_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protects the first five minutes of an author; without --directory the folder has the package's name."""
+    monkeypatch.chdir(tmp_path)
+    printed = succeed("plugins", "new", "acme").splitlines()
+    assert [line.strip() for line in printed[-3:]] == [
+        "pip install -e acme",
+        "primordium plugins check acme",
+        "primordium search acme/search.yaml",
+    ]
+    assert (tmp_path / "acme" / "pyproject.toml").is_file()
+    assert "is there already" in refused("plugins", "new", "acme")
+    assert "cannot name a package" in refused("plugins", "new", "my acts")
+    assert [path.name for path in tmp_path.iterdir()] == ["acme"]

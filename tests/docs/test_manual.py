@@ -2,14 +2,11 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from primordium.configs.schema import RunConfig, presets
-from primordium.evaluators.gate import ScreeningGate
-from primordium.plugins.conformance import check_method, check_primitive
 from primordium.plugins.methods import METHODS
 
 ROOT = Path(__file__).parents[2]
@@ -27,21 +24,13 @@ def test_the_defaults_in_the_manual_are_the_defaults() -> None:
     assert set(yaml.safe_load(shown)) == set(RunConfig.model_fields)
 
 
-def test_the_plugins_of_the_manual_work() -> None:
-    """The method, the primitive and the gate that authors copy pass their checks."""
-    method, primitive, gate = (_run(block) for block in blocks("docs/plugins.md", "python"))
-    assert check_method(method["bent_gate"]) == []
-    assert check_primitive(primitive["HINGE"]) == []
-    assert isinstance(gate["FewParameters"](), ScreeningGate)
-
-
 @pytest.mark.parametrize("page", ["README.md", "docs/search.md", "docs/plugins.md"])
 def test_what_a_page_names_is_there(page: str) -> None:
     """Links point at files, and commands at presets and methods that exist."""
     text = (ROOT / page).read_text()
     for target in re.findall(r"\]\(([^)#:]+)\)", text):
         assert ((ROOT / page).parent / target).exists(), target
-    for preset in re.findall(r"primordium search ([a-z][\w-]*)", text):
+    for preset in re.findall(r"primordium search ([a-z][\w-]*)(?![\w./-])", text):
         assert preset in presets(), preset
     for name in re.findall(r'pm\.(?:layer|activation)\("(\w+)"', text):
         assert METHODS.get(name)
@@ -54,9 +43,3 @@ def test_the_readme_has_exactly_two_commands() -> None:
     assert all(command.count("\n") == 1 for command in commands)
     assert "primordium search quick" in commands[0]
     assert "pytest" in commands[1]
-
-
-def _run(code: str) -> dict[str, Any]:
-    namespace: dict[str, Any] = {"__name__": "manual"}
-    exec(compile(code, "docs/plugins.md", "exec"), namespace)
-    return namespace

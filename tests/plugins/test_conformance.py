@@ -1,5 +1,6 @@
 """Sound methods and primitives pass; each kind of unsound one is caught by the check that is for it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from primordium.kernels.module import GraphModule
 from primordium.plugins import conformance
 from primordium.plugins.activations import METHODS as ACTIVATIONS
-from primordium.plugins.conformance import check_method, check_primitive
+from primordium.plugins.conformance import check_method, check_primitive, run_checks
 from primordium.plugins.evonorm import METHODS as EVONORMS
 from primordium.plugins.method import Method, activation, layer
 from primordium.plugins.normalizations import METHODS as NORMALIZATIONS
@@ -259,3 +260,14 @@ def test_a_method_that_does_not_pickle_is_caught() -> None:
     tanh = make(lambda o, x: o.tanh(x))
     local = Local(tanh.name, tanh.kind, tanh.graph, tanh.paper, summary=tanh.summary)
     assert failed(check_method(local)) == {"pickle"}
+
+
+def test_what_a_check_found_before_it_failed_is_kept() -> None:
+    """The first sentence often says why the exception came."""
+
+    def check(subject: int) -> Iterator[str]:
+        yield f"{subject} is odd"
+        raise ValueError("no half")
+
+    found = run_checks({"parity": check, "sign": lambda subject: iter(())}, 3)
+    assert found == ["parity: 3 is odd", "parity: ValueError: no half"]

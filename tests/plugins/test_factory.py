@@ -149,3 +149,12 @@ def test_what_is_no_plugin_is_refused(loaded: object, needed: tuple[str, ...], m
     """A package that declares the wrong thing is told what would be right."""
     with pytest.raises(PluginError, match=message):
         factories(*needed)(loaded)
+
+
+def test_what_has_no_default_is_required() -> None:
+    """Whoever makes a plugin without options knows beforehand whether that can be."""
+    assert Factory("x", gadget).required() == ("base", "scale")
+    assert Factory("x", gadget).required(supplied=1) == ("scale",)
+    assert Factory("x", Widget).required() == ()
+    assert Factory("x", anything).required() == ()
+    assert Factory("x", dict).required() == ()
