@@ -16,13 +16,17 @@ from primordium.cli.output import Page, make_table
 
 Status = Literal["ok", "note", "warning", "broken"]
 
-NEEDED = ("torch", "numpy", "networkx", "sympy", "yaml", "pydantic", "sqlalchemy", "sklearn", "typer", "rich")
+NEEDED = (
+    *("torch", "numpy", "scipy", "networkx", "sympy", "yaml", "pydantic"),
+    *("sqlalchemy", "sklearn", "ray", "typer", "rich"),
+)
 OPTIONAL = {
     "triton": "torch.compile on a GPU",
     "onnx": "ONNX export",
     "onnxscript": "ONNX export",
     "onnxruntime": "running ONNX files",
     "matplotlib": "plots",
+    "torchvision": "tasks of images on disk",
 }
 _DISTRIBUTIONS = {"yaml": "pyyaml", "sklearn": "scikit-learn"}
 _LEAST_PYTHON = (3, 11)
