@@ -162,10 +162,16 @@ class Session:
             config.training.steps * len(self.plan.models if self.problem is None else self.problem.models),
         )
 
-    def engine(self, store: Store, observer: Observer | None = None) -> Engine:
+    def engine(
+        self,
+        store: Store,
+        observer: Observer | None = None,
+        report: Callable[[str], None] = _quiet,
+    ) -> Engine:
         """The engine on a log."""
+        express = self.space.express
         return Engine(
-            self.settings(), self.proposer, self.screening, self.space.express, store, observer, is_known
+            self.settings(), self.proposer, self.screening, express, store, observer, is_known, report
         )
 
     def rehearse(self) -> None:
@@ -263,9 +269,10 @@ def start(
         StoreError: the directory holds a run already, or cannot be written.
     """
     session = Session(config, problem)
+    Store.require_vacant(directory)
     session.rehearse()
-    with Store.create(directory, session.header()) as store, session.executor(report) as executor:
-        return session.engine(store, observer).run(executor)
+    with session.executor(report) as executor, Store.create(directory, session.header()) as store:
+        return session.engine(store, observer, report).run(executor)
 
 
 def resume(
@@ -297,7 +304,7 @@ def resume(
             _refuse_changes(store.header, session.header())
         session.rehearse()
         with session.executor(report) as workers:
-            return session.engine(store, observer).run(workers)
+            return session.engine(store, observer, report).run(workers)
 
 
 def opened(

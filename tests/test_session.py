@@ -461,3 +461,11 @@ def test_a_causal_task_is_not_searched_by_looking_ahead() -> None:
         Session(tiny(*CAUSAL, "final.baselines=[ln_channel_gelu, bn_relu]")).rehearse()
     with pytest.raises(ConfigError, match=r"model 'transformer_pre' with .* looks ahead"):
         Session(tiny(*CAUSAL)).evaluator.rehearse(method("bn_relu").graph)
+
+
+def test_what_cannot_start_leaves_nothing_behind(tmp_path: Path) -> None:
+    """An executor that has no room or no answer is an error, and the name of the run stays free."""
+    for wrong in ("executor.address=127.0.0.1:1", "executor.address=here"):
+        with pytest.raises(ConfigError, match="executor.address"):
+            start(tiny("executor.kind=ray", wrong), tmp_path / "run")
+        assert not (tmp_path / "run").exists()

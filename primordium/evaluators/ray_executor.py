@@ -26,7 +26,7 @@ from primordium.evaluators.ray_worker import Place, end_workers, pickled, start_
 from primordium.evaluators.worker import Reason, Task, received, timed_out
 
 _WORTH = 0.03  # seconds of work that a call should carry, against the millisecond it costs to make
-_SHORT = 0.1  # seconds of a job below which a worker has its next call waiting while it is at one
+_SHORT = 0.1  # seconds: where no job takes longer, a worker has its next call waiting while it is at one
 _LOOK = 2.0  # seconds between looks at what the cluster has
 _PATIENCE = 8  # looks in a row at which no worker is there, before a person should know why
 _STILLBORN = 3  # workers in a row that end while they start, before that is held to be the code's fault
@@ -84,7 +84,7 @@ class _Member:
 class RayExecutor(Executor):
     """Runs jobs in actors of one thread each on a Ray cluster, and replaces those that end or take too long.
 
-    A job whose worker ends under it is tried once more, on a fresh one. Where jobs are short, workers have
+    A job whose worker ends under it is tried once more, on another one. Where jobs are short, workers have
     several at a time; if a worker ends under several, these are first run one by one. No job is blamed for
     what ends with its node. Workers ignore Ctrl-C, and end with the driver.
 
@@ -186,7 +186,7 @@ class RayExecutor(Executor):
     def _poll(self) -> None:
         """Waits for something to happen and handles all that has; a Ctrl-C comes before or after that."""
         with interrupts_deferred():
-            self._dispatch(2 if self._pace.mean < _SHORT else 1)
+            self._dispatch(2 if self._pace.peak < _SHORT else 1)
         speakers: dict[Any, _Member] = {m.next_answer: m for m in self._pool if m.next_answer is not None}
         happened, _ = ray.wait(list(speakers), timeout=self._patience(), fetch_local=False)
         with interrupts_deferred():
@@ -327,25 +327,28 @@ class RayExecutor(Executor):
 
 
 class _Pace:
-    """How long jobs take: the mean of the last hundred or so.
+    """How long jobs take, of late.
 
     Args:
         worth: seconds of work that a call should carry.
 
     Attributes:
-        mean: seconds; infinite until a job has ended.
+        mean: seconds, of the last hundred jobs or so; infinite until a job has ended.
+        peak: seconds that hardly any job exceeds; infinite until a job has ended.
     """
 
     def __init__(self, worth: float) -> None:
-        self.mean = math.inf
+        self.mean = self.peak = math.inf
         self._worth = worth
         self._count = 0
 
     def add(self, seconds: float) -> None:
         """Counts a job."""
         self._count = min(self._count + 1, 100)
-        before = self.mean if self._count > 1 else seconds
-        self.mean = before + (seconds - before) / self._count
+        if self._count == 1:
+            self.mean = self.peak = seconds
+        self.mean += (seconds - self.mean) / self._count
+        self.peak = max(seconds, 0.95 * self.peak)
 
     @property
     def batch(self) -> int:

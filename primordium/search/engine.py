@@ -14,7 +14,7 @@ from random import Random
 from time import perf_counter
 from typing import Any
 
-from primordium.errors import StoreError
+from primordium.errors import PrimordiumError, StoreError
 from primordium.evaluators.evaluation import Evaluation, Request
 from primordium.evaluators.executors import Executor, Job, Outcome
 from primordium.evaluators.gate import ScreeningGate, Subject
@@ -46,6 +46,7 @@ from primordium.search.store import CandidateRow, Event, Store
 
 _STRIDE = 1_000_000
 _MOST_ATTEMPTS = 20_000
+_MOST_ERRORS = 20
 
 Observer = Callable[[Event, Progress], None]
 
@@ -61,6 +62,7 @@ class Engine:
         store: the run's log, open for writing (or reading, for :meth:`verify`).
         observer: called after each committed event.
         known: whether a graph behaves like a known method.
+        report: told of each evaluation that failed, and how; the log keeps the reason alone.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Engine:
         store: Store,
         observer: Observer | None = None,
         known: Callable[[Graph], bool] = lambda graph: False,
+        report: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.settings = settings
         self.store = store
@@ -81,6 +84,8 @@ class Engine:
         self._express = express
         self._observer = observer
         self._known = known
+        self._report = report
+        self._errors: int | None = 0  # evaluations that raised, until one did not
         self._screen = Screen(gates)
         self._done: dict[int, Outcome] = {}
 
@@ -91,6 +96,7 @@ class Engine:
 
         Raises:
             StoreError: the log cannot be read or written.
+            PrimordiumError: every evaluation so far has raised an error, so the fault is no candidate's.
         """
         for event in self.store.events():
             self._fold(event)
@@ -249,6 +255,7 @@ class Engine:
         count = len(batch.candidates) + len(batch.audits)
         outcomes = list(self._collect(executor, [number * _STRIDE + place for place in range(count)]))
         payloads = [result_payload(outcome) for outcome in outcomes]
+        self._look_at_failures(batch, outcomes)
         results, audits = payloads[: len(batch.candidates)], payloads[len(batch.candidates) :]
         for outcome in outcomes[: len(results)]:
             _add_seconds(timing, outcome)
@@ -256,6 +263,22 @@ class Engine:
             timing["audit"] = sum(outcome.seconds for outcome in outcomes[len(results) :])
         payload = {"batch": number, "results": results, "audits": audits}
         self._append(RESULT, payload, timing, self._rows(number, batch, results))
+
+    def _look_at_failures(self, batch: Batch, outcomes: Sequence[Outcome]) -> None:
+        """Tells of failed evaluations; stops where all raise, which is no candidate's fault."""
+        for candidate, outcome in zip(batch.candidates, outcomes, strict=False):
+            if outcome.error is not None:
+                words = outcome.error.strip().splitlines()[-1]
+                self._report(f"{candidate.id}: its evaluation failed ({outcome.reason}): {words}")
+            if outcome.reason != "error":
+                self._errors = None
+            elif self._errors is not None:
+                self._errors += 1
+            if self._errors == _MOST_ERRORS:
+                raise PrimordiumError(
+                    f"all of the first {_MOST_ERRORS} evaluations failed, which is no candidate's fault. "
+                    f"The last error:\n{outcome.error}"
+                )
 
     def _rows(self, number: int, batch: Batch, results: Sequence[Mapping[str, Any]]) -> list[CandidateRow]:
         return [self._row(c, number, r) for c, r in zip(batch.candidates, results, strict=True)]

@@ -2,10 +2,10 @@
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import FrozenInstanceError, dataclass
 from functools import lru_cache
 from random import Random
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from primordium.primitives.graph import Graph
 from primordium.primitives.serial import from_json, to_json
@@ -24,17 +24,26 @@ class Individual:
     """
 
     __slots__ = ("_packed", "fitness", "id", "scores")
+    id: str
+    scores: Mapping[str, float]
+    fitness: float
+    _packed: bytes
 
     def __init__(self, id: str, genome: Graph, scores: Mapping[str, float], fitness: float) -> None:
-        self.id = id
-        self.scores = scores
-        self.fitness = fitness
-        self._packed = zlib.compress(to_json(genome).encode(), 1)
+        packed = zlib.compress(to_json(genome).encode(), 1)
+        for name, value in (("id", id), ("scores", scores), ("fitness", fitness), ("_packed", packed)):
+            object.__setattr__(self, name, value)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise FrozenInstanceError(f"cannot assign to {name!r}: the history of a run is what it is")
 
     @property
     def genome(self) -> Graph:
         """Its graph, dead nodes included."""
         return _unpacked(self._packed)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Individual, (self.id, self.genome, self.scores, self.fitness)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Individual):

@@ -136,14 +136,24 @@ class Store:
             if database.file is not None:
                 database.file.parent.mkdir(parents=True, exist_ok=True)
             resources.enter_context(database.locked("another process"))
-            if database.exists() and _tables(database):
-                raise StoreError(f"run '{database.name}' exists already: resume it, or choose another name")
+            _require_vacant(database)
             engine = database.engine(read_only=False)
             resources.callback(engine.dispose)
             with transaction(engine) as connection:
                 _METADATA.create_all(connection, checkfirst=False)
                 connection.execute(_RUN.insert(), [{"key": key, "value": facts[key]} for key in facts])
             return cls(database, engine, json.loads(text), resources.pop_all(), read_only=False)
+
+    @staticmethod
+    def require_vacant(path_or_url: Path | str, *, timeout: float = 10.0) -> None:
+        """Refuses what `create` would refuse because something is there, and writes nothing.
+
+        Raises:
+            StoreError: there is a run or other data already.
+        """
+        database = Database.at(path_or_url, timeout)
+        with database.explained():
+            _require_vacant(database)
 
     @classmethod
     def open(cls, path_or_url: Path | str, *, read_only: bool = False, timeout: float = 10.0) -> Self:
@@ -330,6 +340,11 @@ def _candidate_values(row: CandidateRow) -> dict[str, Any]:
 
 def _this_process() -> str:
     return f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def _require_vacant(database: Database) -> None:
+    if database.exists() and _tables(database):
+        raise StoreError(f"run '{database.name}' exists already: resume it, or choose another name")
 
 
 def _tables(database: Database) -> list[str]:

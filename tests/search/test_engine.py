@@ -29,7 +29,7 @@ from fake_search import (
     verify,
 )
 
-from primordium.errors import StoreError
+from primordium.errors import PrimordiumError, StoreError
 from primordium.evaluators.evaluation import Request
 from primordium.evaluators.executors import Job, Outcome
 from primordium.primitives.identity import key
@@ -569,3 +569,34 @@ def test_the_last_batch_holds_the_rest() -> None:
             settings = replace(SETTINGS, candidates=count, batch=batch)
             assert sum(settings.size(n) for n in range(settings.batches)) == count
             assert all(settings.size(n) > 0 for n in range(settings.batches))
+
+
+class Failing(Pool):
+    """Workers whose evaluations raise, all of them or all but the one of a certain place."""
+
+    def __init__(self, sound: int | None = None) -> None:
+        super().__init__()
+        self.sound = sound
+        self.count = 0
+
+    def next(self) -> Outcome:
+        outcome = super().next()
+        self.count += 1
+        if self.count - 1 == self.sound:
+            return outcome
+        return replace(outcome, value=None, reason="error", error="Traceback ...\nConfigError: no such model")
+
+
+def test_a_search_of_nothing_but_errors_stops_with_the_error(tmp_path: Path) -> None:
+    """Protects from hours of failures: what fails at every candidate is no candidate's fault."""
+    settings = replace(SETTINGS, candidates=30)
+    told: list[str] = []
+    with Store.create(tmp_path / "run", {}) as store:
+        engine = Engine(settings, EVOLUTION, GATES, SPACE.express, store, report=told.append)
+        with pytest.raises(PrimordiumError, match=r"first 20 evaluations failed.*\n.*\nConfigError: no such"):
+            engine.run(Failing())
+    assert told[0] == "c00000: its evaluation failed (error): ConfigError: no such model"
+    assert len(told) == 20
+    with Store.create(tmp_path / "other", {}) as store:
+        engine = Engine(settings, EVOLUTION, GATES, SPACE.express, store)
+        assert engine.run(Failing(sound=12)).ended

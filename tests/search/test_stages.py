@@ -19,6 +19,7 @@ from fake_search import (
     dying,
     events,
     fold,
+    make,
     run,
     verify,
 )
@@ -40,6 +41,18 @@ from primordium.search.store import Event, Store
 SHORT = replace(RICH, candidates=12, rungs=(Rung(3, 4), Rung(9, 3)))
 GENOME = SPACE.random(Random(0))
 BASELINES = ("bn_relu", "evonorm_s0")
+
+
+class Recording(Pool):
+    """An executor that remembers what it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 4)
+        self.requests: list[Request] = []
+
+    def submit(self, job: Job) -> None:
+        self.requests.append(job.payload)
+        super().submit(job)
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +135,26 @@ def test_a_rich_run_that_dies_again_and_again_gets_there(tmp_path: Path) -> None
     assert dump(tmp_path / "run") == expected
 
 
+def test_what_a_stage_has_done_is_not_done_again(tmp_path: Path) -> None:
+    """A resumed stage sends out the entries that wait, with all their seeds, and nothing else."""
+    expected = run(tmp_path / "whole", SHORT)
+    log = events(tmp_path / "whole")
+    first = next(event.seq for event in log if event.kind == "stage")
+    for end in (first + 3, len(log) - 4):
+        with Store.create(tmp_path / f"{end}", {}) as store:
+            store.append(log[:end])
+            store.append([], candidates(tmp_path / "whole"))
+        stages = fold(tmp_path / f"{end}").stages
+        waiting = len(stages[-1].waiting) * len(stages[-1].seeds)
+        assert 0 < waiting < len(stages[-1].names) * len(stages[-1].seeds)
+        later = fold(tmp_path / "whole").stages[len(stages) :]
+        executor = Recording()
+        with Store.open(tmp_path / f"{end}") as store:
+            make(store, SHORT).run(executor)
+        assert len(executor.requests) == waiting + sum(len(s.names) * len(s.seeds) for s in later)
+        assert dump(tmp_path / f"{end}") == expected
+
+
 def test_forged_stages_are_named(tmp_path: Path) -> None:
     """Who was promoted, with which seeds and how long, and how many looks there were: all of it follows."""
     run(tmp_path / "run", SHORT)
@@ -169,18 +202,6 @@ def test_each_rung_takes_the_best_of_the_one_before(rich: Path) -> None:
     assert chosen == best_of(second.scores, 2)
     assert [name for name, id in progress.finalists or () if id is None] == list(RICH.baselines)
     assert chosen != list(second.names[:2]) or list(second.names) != list(first.names[:3])
-
-
-class Recording(Pool):
-    """An executor that remembers what it was asked."""
-
-    def __init__(self) -> None:
-        super().__init__(3, 4)
-        self.requests: list[Request] = []
-
-    def submit(self, job: Job) -> None:
-        self.requests.append(job.payload)
-        super().submit(job)
 
 
 def test_stages_are_trained_as_long_and_with_the_seeds_that_the_log_says(tmp_path: Path, rich: Path) -> None:
@@ -240,6 +261,22 @@ def test_promotion_keeps_the_order_at_ties_and_puts_failures_last() -> None:
         ["c9", "c2", "c1", "c4"],
         ["c9", "c2", "c1", "c4", "c7"],
     ]
+
+
+def test_each_of_many_rungs_follows_the_one_before() -> None:
+    """The third rung takes the best of the second, whatever they were in the first."""
+    settings = replace(RICH, rungs=(Rung(2, 4), Rung(4, 3), Rung(8, 2)))
+    progress = Progress()
+    progress.stages = [
+        stage(RUNG, {"c1": 0.9, "c2": 0.8, "c3": 0.7, "c4": 0.6}),
+        stage(RUNG, {"c1": 0.1, "c2": 0.2, "c3": 0.3}),
+    ]
+    payload = next_rung(progress, settings, lambda count: [])
+    assert payload is not None
+    assert (payload["factor"], payload["names"]) == (8, ["c3", "c2"])
+    progress.stages.append(stage(RUNG, {"c3": 0.1, "c2": 0.2}))
+    assert next_rung(progress, settings, lambda count: []) is None
+    assert [entry["name"] for entry in finalists(progress, settings, lambda count: [])][:2] == ["c2", "c3"]
 
 
 def test_without_rungs_finalists_come_from_the_search() -> None:
@@ -437,6 +474,8 @@ def test_ranks_are_by_the_dearest_training_that_a_candidate_has_had() -> None:
     assert ranked(progress) == ["c3", "c2", "c1", "c0", "c4", "c5"]
     progress.stages.append(stage(FINAL, {"c2": 0.9}, seed=4))
     assert ranked(progress) == ["c2", "c3", "c1", "c0", "c4", "c5"]
+    progress.stages[0].scores["c5"] = {"3": {}}
+    assert ranked(progress) == ["c2", "c3", "c1", "c0", "c5", "c4"]
 
 
 def test_the_ranks_of_a_run_hold_every_one_of_its_best_once(rich: Path) -> None:
