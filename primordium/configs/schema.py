@@ -11,9 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from primordium.errors import ConfigError
 from primordium.primitives.graph import GROUPS
-
-BEST = 256
-"""The most candidates that can be promoted or compared: how many a search remembers as its best."""
+from primordium.search.settings import BEST
 
 
 class _Section(BaseModel):

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from primordium.configs.schema import BEST
 from primordium.errors import StoreError
 from primordium.primitives.graph import Graph
 from primordium.primitives.serial import from_dict, to_dict
 from primordium.primitives.text import to_text
 from primordium.search.proposer import Individual
+from primordium.search.settings import BEST
 from primordium.search.store import Event
 
 PROPOSAL, RESULT, STAGE, SCORED, FINALISTS, END = "proposal", "result", "stage", "scored", "finalists", "end"

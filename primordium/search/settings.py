@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 
 from primordium.primitives.graph import Graph
 
+BEST = 256
+"""The most candidates that can be promoted or compared: how many a search remembers as its best."""
+
 
 @dataclass(frozen=True)
 class Rung:

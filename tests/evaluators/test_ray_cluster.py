@@ -1,10 +1,11 @@
-"""Tests of the Ray executor on several nodes, which come and go while it runs."""
+"""Tests of Ray's cluster: how it is found, and the executor on nodes that come and go while it runs."""
 
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -137,3 +138,54 @@ def test_a_machine_without_room_is_an_error(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(ConfigError, match="no room for a worker, which reserves 1 CPU and 64 GPU"):
         RayExecutor(eval, None, address="local", resources=Resources(1, 64))
     assert not ray.is_initialized()
+
+
+@pytest.mark.parametrize(
+    ("nodes", "resources", "count"),
+    [
+        ([{"CPU": 4.0}], Resources(), 3),
+        ([{"CPU": 1.0}], Resources(), 0),
+        ([{"CPU": 4.0}, {"CPU": 2.0, "GPU": 1.0}], Resources(), 5),
+        ([{"CPU": 5.0}, {"CPU": 2.0}], Resources(2), 3),
+        ([{"CPU": 4.0}], Resources(0.5), 6),
+        ([{"CPU": 1.0}, {"CPU": 8.0, "GPU": 2.0}], Resources(1, 0.25), 8),
+        ([{"CPU": 16.0, "GPU": 3.0}], Resources(1, 2), 1),
+        ([{"CPU": 1.0, "GPU": 2.0}], Resources(0, 0.5), 4),
+        ([{"memory": 1.0}], Resources(), 0),
+        ([], Resources(), 0),
+    ],
+)
+def test_room_leaves_a_cpu_for_plain_tasks(
+    monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]], resources: Resources, count: int
+) -> None:
+    """Protects plain tasks from waiting for ever: workers take all of the cluster but one CPU."""
+    monkeypatch.setattr(ray_cluster, "living_nodes", lambda: dict(enumerate(nodes)))
+    assert ray_cluster.room(resources) == count
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("127.0.0.1:1", "nothing answers there"),
+        ("no-such-host.invalid:6379", "nothing answers there"),
+        ("127.0.0.1:99999", "nothing answers there"),
+        ("somewhere", "give the host and port of a Ray cluster"),
+        ("somewhere:else", "give the host and port of a Ray cluster"),
+    ],
+)
+def test_an_address_without_ray_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, address: str, message: str
+) -> None:
+    """Protects from Ray's minutes of waiting for a cluster that is not there."""
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with pytest.raises(ConfigError, match=message):
+        ray_cluster.connect(address, 1, Resources(), print)
+
+
+def test_a_cluster_that_is_gone_is_not_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Protects from the note that a killed Ray leaves behind."""
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    assert ray_cluster._last_started() is None
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
+    assert ray_cluster._last_started() is None
