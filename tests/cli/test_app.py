@@ -8,7 +8,7 @@ from command_line import PROGRAM, invoke, succeed
 
 import primordium
 
-LISTS = [["status"], ["top"], ["show"], ["confirm"], ["verify"], ["presets"], ["doctor"]]
+LISTS = [["status"], ["gates"], ["top"], ["show"], ["confirm"], ["verify"], ["presets"], ["doctor"]]
 LISTS += [["plugins", name] for name in ("list", "show", "check")]
 COMMANDS = [*LISTS, ["search"], ["resume"], ["export"], ["plugins"]]
 WRONG = [["nonsense"], ["search"], ["top", "run", "-n", "0"], ["plugins", "check"]]
