@@ -21,6 +21,8 @@ from primordium.search.engine import Observer
 from primordium.search.store import Store
 from primordium.session import opened, resume, start, worker_count
 
+_ROOM = 3  # evaluations in flight for each worker that keep it busy though results commit in order
+
 
 def conduct_search(config: RunConfig, run: str, target: Path | None) -> None:
     """Start a run, see it through and sum it up.
@@ -59,6 +61,11 @@ def _see_through(run: str, config: RunConfig, go: Callable[[Observer], object]) 
         f"{run}: {config.candidates} candidates of space {config.space}, task {config.task.name}, "
         f"architectures {', '.join(config.models)}, seed {config.seed}, workers {workers}"
     )
+    if config.window * config.batch < _ROOM * workers:
+        _say(
+            f"note: window × batch is {config.window * config.batch}; below {_ROOM * workers}, "
+            f"{workers} workers wait for each other, since results commit in order"
+        )
     with displayed(watch, run) as observer:
         go(observer)
 

@@ -124,7 +124,7 @@ class RunConfig(_Section):
     proposer: ProposerConfig = ProposerConfig()
     candidates: int = Field(default=100, ge=1)
     batch: int = Field(default=1, ge=1)
-    window: int = Field(default=8, ge=1)
+    window: int = Field(default=32, ge=1)
     audit: float = Field(default=0.05, ge=0, lt=1)
     promotion: tuple[RungConfig, ...] = ()
     final: FinalConfig = FinalConfig()

@@ -2,8 +2,6 @@
 
 import os
 import pickle
-import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +11,15 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from primordium.errors import ConfigError, PrimordiumError
-from primordium.evaluators.worker import Outcome, Task, Worker, require_memory_limit, run, timed_out
+from primordium.evaluators.worker import (
+    Outcome,
+    Task,
+    Worker,
+    interrupts_deferred,
+    require_memory_limit,
+    run,
+    timed_out,
+)
 
 __all__ = [
     "Executor",
@@ -25,6 +31,10 @@ __all__ = [
     "make_executor",
     "usable_cpus",
 ]
+
+
+STILLBORN = 3
+"""Workers in a row that end while they start, before that is held to be the code's fault."""
 
 
 @dataclass(frozen=True)
@@ -223,6 +233,7 @@ class ProcessExecutor(Executor):
         self._queue: deque[Task] = deque()
         self._done: deque[Outcome] = deque()
         self._pool: list[Worker] = []
+        self._stillborn = 0
         self._closed = False
         try:
             for _ in range(workers):
@@ -300,6 +311,7 @@ class ProcessExecutor(Executor):
             raise PrimordiumError(f"a worker process cannot start:\n{message}")
         else:
             worker.ready = True
+            self._stillborn = 0
             if worker.task is not None:
                 worker.begin(worker.task)
 
@@ -328,6 +340,9 @@ class ProcessExecutor(Executor):
         task = dead.task
         if not dead.ready:
             fresh.task = task
+            self._stillborn += 1
+            if self._stillborn < STILLBORN:
+                return
             raise PrimordiumError(
                 f"a worker process ended while it started ({how}): see its traceback on standard error; the "
                 "function must be importable, and a script must start work under if __name__ == '__main__'"
@@ -350,22 +365,6 @@ def _one_torch_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def interrupts_deferred() -> Iterator[None]:
-    """Keeps a Ctrl-C until the block is done. It only reaches the main thread, so others need nothing."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    caught: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: caught.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-        if caught:
-            signal.raise_signal(signal.SIGINT)
 
 
 def _require_importable(function: Callable[..., Any] | None) -> None:

@@ -12,24 +12,23 @@ from ray.exceptions import ActorDiedError, OutOfMemoryError, RayError, RuntimeEn
 
 from primordium.errors import ConfigError, PrimordiumError
 from primordium.evaluators.executors import (
+    STILLBORN,
     Executor,
     Job,
     Outcome,
     Resources,
-    interrupts_deferred,
     require_open,
     require_pending,
     require_settings,
 )
 from primordium.evaluators.ray_cluster import connect, living_nodes, room
 from primordium.evaluators.ray_worker import Place, end_workers, pickled, start_worker
-from primordium.evaluators.worker import Reason, Task, received, timed_out
+from primordium.evaluators.worker import Reason, Task, interrupts_deferred, received, timed_out
 
 _WORTH = 0.03  # seconds of work that a call should carry, against the millisecond it costs to make
 _SHORT = 0.1  # seconds: where no job takes longer, a worker has its next call waiting while it is at one
 _LOOK = 2.0  # seconds between looks at what the cluster has
 _PATIENCE = 8  # looks in a row at which no worker is there, before a person should know why
-_STILLBORN = 3  # workers in a row that end while they start, before that is held to be the code's fault
 
 
 @dataclass
@@ -280,7 +279,7 @@ class RayExecutor(Executor):
         """Raises, unless a worker that ended before it was ready may have been unlucky."""
         self._stillborn += 1
         broken = getattr(error, "actor_init_failed", False) or isinstance(error, RuntimeEnvSetupError)
-        if broken or self._stillborn == _STILLBORN:
+        if broken or self._stillborn == STILLBORN:
             self._stillborn = 0
             raise PrimordiumError(
                 f"a Ray worker cannot start; what it runs must be installed on every node:\n{error}"

@@ -291,3 +291,19 @@ def limit_memory(gib: float) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     limit = taken + int(gib * 2**30)
     resource.setrlimit(resource.RLIMIT_DATA, (limit if hard < 0 else min(limit, hard), hard))
+
+
+@contextmanager
+def interrupts_deferred() -> Iterator[None]:
+    """Keeps a Ctrl-C until the block is done. It only reaches the main thread, so others need nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: caught.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if caught:
+            signal.raise_signal(signal.SIGINT)

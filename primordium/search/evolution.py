@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import ge
 from random import Random
 from typing import ClassVar, Literal
 
@@ -29,7 +30,15 @@ def dominates(a: Individual, b: Individual) -> bool:
 
 def pareto_front(individuals: Sequence[Individual]) -> list[Individual]:
     """Those that none of the others dominates, in the order given."""
-    return [one for one in individuals if not any(dominates(other, one) for other in individuals)]
+    scored = [one for one in individuals if one.scores]
+    if not scored:
+        return list(individuals)
+    rows = [tuple(one.scores[name] for name in sorted(one.scores)) for one in scored]
+    front: list[int] = []
+    for i in sorted(range(len(rows)), key=rows.__getitem__, reverse=True):  # none dominates one before it
+        if not any(rows[j] != rows[i] and all(map(ge, rows[j], rows[i])) for j in front):
+            front.append(i)
+    return [scored[i] for i in sorted(front)]
 
 
 @dataclass(frozen=True)
