@@ -152,8 +152,9 @@ class Life:
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            if line.startswith(SAYS):  # Ray says things of its own
-                self.results = int(line.removeprefix(SAYS))
+            number = line.removeprefix(SAYS).strip()
+            if line.startswith(SAYS) and number:  # Ray says things of its own; a kill may cut a line short
+                self.results = int(number)
                 self.events += 1
 
     def wait(self, condition: Callable[[], bool]) -> None:
