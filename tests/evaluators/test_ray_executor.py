@@ -102,7 +102,12 @@ def test_short_jobs_share_calls(pool: RayExecutor, monkeypatch: pytest.MonkeyPat
 
 def test_jobs_are_shared_among_the_workers(pool: RayExecutor, tmp_path: Path) -> None:
     """Protects short jobs from one worker that takes them all: two that wait for each other both go on."""
-    outcomes(pool, ["1"] * 100)
+
+    def all_there() -> bool:
+        outcomes(pool, ["1"] * 100)
+        return all(member.place is not None for member in pool._pool)
+
+    wait_until(all_there)
     there = [str(tmp_path / "0"), str(tmp_path / "1")]
     met = "next((True for _ in range(3000) if os.path.exists({!r}) or time.sleep(0.01)), False)"
     meet = [
