@@ -466,6 +466,6 @@ def test_a_causal_task_is_not_searched_by_looking_ahead() -> None:
 def test_what_cannot_start_leaves_nothing_behind(tmp_path: Path) -> None:
     """An executor that has no room or no answer is an error, and the name of the run stays free."""
     for wrong in ("executor.address=127.0.0.1:1", "executor.address=here"):
-        with pytest.raises(ConfigError, match="executor.address"):
+        with pytest.raises(ConfigError, match=r"executor\.address"):
             start(tiny("executor.kind=ray", wrong), tmp_path / "run")
         assert not (tmp_path / "run").exists()
