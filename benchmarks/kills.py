@@ -130,12 +130,13 @@ class Life:
 
     Attributes:
         events: how many it has written.
-        results: how many batches of the run have results, as far as it said.
+        results: how many batches of the run have got results in this life, as far as it said.
         notes: the folder of the workers that have begun an evaluation.
     """
 
     def __init__(self, order: Order, mark: str, errors: Path) -> None:
         self.events = self.results = 0
+        self._before: int | None = None
         self.notes = Path(order.notes)
         self.notes.mkdir(parents=True)
         self._errors = errors
@@ -154,7 +155,8 @@ class Life:
         for line in self._process.stdout:
             number = line.removeprefix(SAYS).strip()
             if line.startswith(SAYS) and number:  # Ray says things of its own; a kill may cut a line short
-                self.results = int(number)
+                before = self._before = int(number) if self._before is None else self._before
+                self.results = int(number) - before
                 self.events += 1
 
     def wait(self, condition: Callable[[], bool]) -> None:
