@@ -1,0 +1,50 @@
+from array import array
+from collections.abc import Callable
+from typing import Any
+
+import numpy.typing as npt
+
+from primordium.primitives.graph import Graph, Node
+from primordium.primitives.passes import Rewriter
+from primordium.primitives.primitive import Attrs
+from primordium.primitives.rules import Args
+
+OPERATIONS: tuple[str, ...]
+INSTRUCTION_SET: str
+
+class Block:
+    def __init__(self, bytes: int) -> None: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+def run(
+    code: array[int],
+    constants: array[float],
+    sizes: tuple[int, ...],
+    double: bool,
+    inputs: tuple[npt.NDArray[Any], ...],
+    outputs: tuple[npt.NDArray[Any], ...],
+) -> None: ...
+def fingerprint(
+    code: bytes,
+    output: int,
+    leaves: tuple[npt.NDArray[Any], ...],
+    pieces: npt.NDArray[Any],
+    points: npt.NDArray[Any],
+    weights: npt.NDArray[Any],
+    features: npt.NDArray[Any],
+    affine: bool,
+    steps: float,
+    log_steps: float,
+    negligible: float,
+) -> tuple[bytes, float, float, bool] | None: ...
+def walk(
+    nodes: tuple[Node, ...],
+    outputs: tuple[tuple[str, int], ...],
+    known: dict[tuple[str, Args, Attrs], int],
+    leaves: dict[Attrs, int],
+    leaf_operations: frozenset[str],
+    emit: Callable[[str, Args, Attrs], int],
+    make_leaf: Callable[[Graph, Rewriter, Node], int],
+    graph: Graph,
+    rewriter: Rewriter,
+) -> tuple[tuple[str, int], ...]: ...
