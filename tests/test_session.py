@@ -209,7 +209,7 @@ def test_a_good_run_verifies(finished: Path, tmp_path: Path) -> None:
         {"seed": 1},
         {"window": 3},
         {"space": "evonorm_b"},
-        {"gates": {"static": {}}},
+        {"gates": {"static": {"max_nodes": 2}}},
         {"candidates": 4},
         {"groups": 4},
     ],

@@ -6,15 +6,14 @@ look at networks after some steps of training. Each gives a short reason when it
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
 from primordium.kernels.fingerprint import Fingerprint, fingerprint
+from primordium.primitives.canonicalizer import canonicalized
 from primordium.primitives.graph import Graph
-from primordium.primitives.identity import inline_derived
-from primordium.primitives.passes import Rewritten, rewrite
+from primordium.primitives.passes import Rewritten
 
 
 class Subject:
@@ -22,30 +21,44 @@ class Subject:
 
     Args:
         genome: the graph as proposed, dead nodes included.
+        canonicalize: how to rewrite a graph into canonical form; one with a memory is faster.
     """
 
-    def __init__(self, genome: Graph) -> None:
+    def __init__(self, genome: Graph, canonicalize: Callable[[Graph], Rewritten] = canonicalized) -> None:
         self.genome = genome
+        self._canonicalize = canonicalize
+        self._rewritten: Rewritten | None = None
+        self._key: int | None = None
+        self._graph: Graph | None = None
+        self._behaviour: tuple[Fingerprint | None] | None = None
 
-    @cached_property
+    @property
     def rewritten(self) -> Rewritten:
         """The canonicalized nodes, derived primitives written out, not yet a graph."""
-        return rewrite(inline_derived(self.genome))
+        if self._rewritten is None:
+            self._rewritten = self._canonicalize(self.genome)
+        return self._rewritten
 
-    @cached_property
+    @property
     def key(self) -> int:
         """64-bit identity by structure, the number that :func:`primordium.primitives.identity.key` shows."""
-        return self.rewritten.key
+        if self._key is None:
+            self._key = self.rewritten.key
+        return self._key
 
-    @cached_property
+    @property
     def graph(self) -> Graph:
         """The canonical live graph."""
-        return self.rewritten.graph()
+        if self._graph is None:
+            self._graph = self.rewritten.graph()
+        return self._graph
 
-    @cached_property
+    @property
     def behaviour(self) -> Fingerprint | None:
         """What it does on the probes; ``None`` where that is not finite."""
-        return fingerprint(self.graph, canonical=True)
+        if self._behaviour is None:
+            self._behaviour = (fingerprint(self.graph, canonical=True),)
+        return self._behaviour[0]
 
 
 @runtime_checkable

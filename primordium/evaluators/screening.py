@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from primordium.evaluators.gate import ScreeningGate, Subject
+from primordium.kernels.tape.walk import walk
+from primordium.primitives.canonicalizer import Canonicalizer
 from primordium.primitives.graph import Graph
 
 DUPLICATE = "duplicate"
@@ -57,8 +59,7 @@ class Account:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What screening said: killed by ``gate`` for ``reason``, or passed (both ``None``).
 
     Attributes:
@@ -87,6 +88,7 @@ class Screen:
         self._structures: BoundedMap[int, str] = BoundedMap(capacity)
         self._behaviours: BoundedMap[bytes, str] = BoundedMap(capacity)
         self._killed: BoundedMap[int, tuple[str, str]] = BoundedMap(capacity)
+        self._canonicalize = Canonicalizer(walk=walk)
         names = (*(gate.name for gate in self._first), DUPLICATE, *(gate.name for gate in self._others))
         self.accounts: dict[str, Account] = {name: Account() for name in names}
 
@@ -103,7 +105,7 @@ class Screen:
             genome: the candidate.
             batch: survivors that are to be accepted together with it.
         """
-        subject = Subject(genome)
+        subject = Subject(genome, self._canonicalize)
         verdict = self._ask(subject, self._first) or self._known_structure(subject)
         if verdict is not None:
             return verdict

@@ -8,6 +8,7 @@ move many. Where an affine follows, a positive factor of the whole function is t
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -16,7 +17,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from primordium.kernels.numpy_backend import Array, Dual, NumpyOps, run_dual
+from primordium.kernels.tape.fingerprint import Measured, Piece, Probes, Rounding, encoded
 from primordium.primitives import axes as ax
+from primordium.primitives.domain import get_domain
 from primordium.primitives.graph import Graph, Param
 from primordium.primitives.identity import inline_derived
 from primordium.primitives.passes import canonicalize
@@ -39,12 +42,14 @@ class Fingerprint:
         features: the numbers behind it, for distances to known methods.
         outputs: largest magnitude of the output over all probes.
         gradients: largest magnitude of the directional derivative over all probes.
+        finite_at_edges: whether both are finite for a batch of one on 1×1 maps, at zero and at large values.
     """
 
     digest: bytes
     features: Array
     outputs: float
     gradients: float
+    finite_at_edges: bool
 
 
 class _Probe:
@@ -80,45 +85,112 @@ class _Probe:
             )
         return param.init + 0.3 * known[rank]
 
+    def everywhere(self, axes: int, init: float, rank: int) -> Array:
+        """A parameter's probe at every point of every scale."""
+        return np.broadcast_to(self.param(Param("", axes, init), rank), self.full)
+
 
 @lru_cache(maxsize=8)
 def _probes(domain: str) -> tuple[_Probe, ...]:
-    from primordium.primitives.domain import get_domain
-
     return tuple(_Probe(get_domain(domain), shape, seed) for seed, shape in enumerate(SHAPES))
+
+
+@lru_cache(maxsize=8)
+def _edges(domain: str) -> tuple[NumpyOps, Dual]:
+    """A batch of one on 1×1 maps: ordinary values, zeros, and values of scale 30."""
+    random = np.random.default_rng(0xED6E)
+    shape = tuple(2 if axis in "Gc" else 1 for axis in get_domain(domain).axes)
+    x = random.normal(size=(3, *shape)) * np.array([1.0, 0.0, 30.0]).reshape(3, *(1 for _ in shape))
+    return NumpyOps(get_domain(domain), shape), (x, random.normal(size=x.shape))
+
+
+@lru_cache(maxsize=8)
+def _machine_probes(domain: str) -> Probes:
+    pieces = [Piece(p.x, np.broadcast_to(p.dx, p.full), p.weights) for p in _probes(domain)]
+    x, dx = _edges(domain)[1]
+    return Probes([*pieces, Piece(x, dx, None)], Rounding(STEPS, LOG_STEPS, NEGLIGIBLE))
+
+
+@lru_cache(maxsize=1024)
+def _leaves(domain: str, params: tuple[Param, ...], names: tuple[str, ...]) -> tuple[Array, ...]:
+    """The probes of these parameters at every point, and their starts at the edges."""
+    return tuple([_leaf(domain, param.axes, param.init, rank) for param, rank in _ranked(params, names)])
+
+
+@lru_cache(maxsize=1024)
+def _leaf(domain: str, axes: int, init: float, rank: int) -> Array:
+    parts = [probe.everywhere(axes, init, rank).ravel() for probe in _probes(domain)]
+    return np.concatenate([*parts, np.full(_edges(domain)[1][0].size, init)])
 
 
 def fingerprint(graph: Graph, *, canonical: bool = False) -> Fingerprint | None:
     """The behaviour of a layer or an activation in training; ``None`` where it is not finite.
 
+    The compiled machine takes it where it is there and knows every node; NumPy does otherwise, and gets the
+    same but for rounding.
+
     Args:
         graph: what is probed.
         canonical: it is in canonical form already.
     """
-    graph = inline_derived(graph)
     if not canonical:
-        graph = canonicalize(graph)
+        graph = canonicalize(inline_derived(graph))
+    code = encoded(graph)
+    return _by_numpy(graph) if code is None else _by_machine(graph, code)
+
+
+def measured(graph: Graph, code: bytes) -> Measured | None:
+    """What the machine finds a canonical graph to do; ``None`` where that is not finite.
+
+    Args:
+        graph: the graph.
+        code: its nodes, of :func:`primordium.kernels.tape.fingerprint.encoded`.
+    """
+    leaves = _leaves(graph.domain, graph.params, _params_by_first_use(graph))
+    return _machine_probes(graph.domain).measure(code, dict(graph.outputs)["y"], leaves, graph.affine)
+
+
+def _by_machine(graph: Graph, code: bytes) -> Fingerprint | None:
+    found = measured(graph, code)
+    if found is None:
+        return None
+    digest = blake2b(found.rounded, digest_size=16).digest()
+    return Fingerprint(digest, found.features, found.outputs, found.gradients, found.finite_at_edges)
+
+
+def _by_numpy(graph: Graph) -> Fingerprint | None:
     blocks = []
+    ranked = list(_ranked(graph.params, _params_by_first_use(graph)))
     with np.errstate(all="ignore"):
         for probe in _probes(graph.domain):
             leaves: dict[str, Dual] = {"x": (probe.x, probe.dx)}
-            ranks: dict[tuple[int, float], int] = {}
-            for param in _by_first_use(graph):
-                rank = ranks[param.axes, param.init] = ranks.get((param.axes, param.init), -1) + 1
-                leaves[param.name] = (probe.param(param, rank), None)
+            leaves |= {param.name: (probe.param(param, rank), None) for param, rank in ranked}
             block = _block(run_dual(graph, probe.ops, leaves)["y"], probe)
             if block is None:
                 return None
             blocks.append(block)
-    return _combine(blocks, graph.affine)
+        return _combine(blocks, graph.affine, _is_finite_at_edges(graph))
 
 
-def _by_first_use(graph: Graph) -> list[Param]:
-    """Live parameters; those declared alike have their probes by order of use, whatever their names."""
-    if len(graph.params) < 2:
-        return list(graph.params)
-    declared = {param.name: param for param in graph.params}
-    return [declared[str(graph.nodes[i].attrs[0][1])] for i in graph.live if graph.nodes[i].op == "param"]
+def _is_finite_at_edges(graph: Graph) -> bool:
+    ops, x = _edges(graph.domain)
+    params = {p.name: (np.float64(p.init), None) for p in graph.params}
+    y, dy = run_dual(graph, ops, {"x": x, **params})["y"]
+    return bool(np.isfinite(y).all() and (dy is None or np.isfinite(dy).all()))
+
+
+def _params_by_first_use(graph: Graph) -> tuple[str, ...]:
+    return tuple([str(attrs[0][1]) for op, _, attrs in graph.nodes if op == "param"])
+
+
+def _ranked(params: tuple[Param, ...], names: tuple[str, ...]) -> Iterator[tuple[Param, int]]:
+    """Parameters of these names, those declared alike numbered in that order, whatever their names."""
+    declared = {param.name: param for param in params}
+    ranks: dict[tuple[int, float], int] = {}
+    for name in names:
+        param = declared[name]
+        rank = ranks[param.axes, param.init] = ranks.get((param.axes, param.init), -1) + 1
+        yield param, rank
 
 
 Block: TypeAlias = tuple[Array, Array, Array]
@@ -138,7 +210,7 @@ def _block(dual: Dual, probe: _Probe) -> Block | None:
     return flat @ probe.weights, sizes, np.abs(flat).max(1)
 
 
-def _combine(blocks: list[Block], affine: bool) -> Fingerprint:
+def _combine(blocks: list[Block], affine: bool, finite_at_edges: bool) -> Fingerprint:
     projections, sizes, largest = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     present = sizes > NEGLIGIBLE
     safe = np.maximum(sizes, NEGLIGIBLE)
@@ -148,7 +220,7 @@ def _combine(blocks: list[Block], affine: bool) -> Fingerprint:
     features = np.concatenate([relative, logs])
     digest = blake2b(np.rint(features * _STEPS).astype(np.int32).tobytes(), digest_size=16).digest()
     halves = largest.reshape(len(blocks), 2, len(SCALES)).max((0, 2))
-    return Fingerprint(digest, features, float(halves[0]), float(halves[1]))
+    return Fingerprint(digest, features, float(halves[0]), float(halves[1]), finite_at_edges)
 
 
 _ROWS = 2 * len(SCALES) * len(SHAPES)

@@ -114,14 +114,14 @@ class Graph:
 
 def live_nodes(nodes: tuple[Node, ...], outputs: Iterable[int]) -> tuple[int, ...]:
     """Indices of the nodes that the outputs depend on, ascending."""
-    needed = [False] * len(nodes)
-    for index in outputs:
-        needed[index] = True
-    for index in range(len(nodes) - 1, -1, -1):
-        if needed[index]:
-            for arg in nodes[index].args:
-                needed[arg] = True
-    return tuple([index for index, keep in enumerate(needed) if keep])
+    needed: set[int] = set()
+    waiting = list(outputs)
+    while waiting:
+        index = waiting.pop()
+        if index not in needed:
+            needed.add(index)
+            waiting += nodes[index][1]
+    return tuple(sorted(needed))
 
 
 def node_axes(op: str, attrs: Mapping[str, AttrValue], args: tuple[AxisSet, ...]) -> AxisSet:
@@ -265,6 +265,9 @@ def _check_declarations(graph: Graph) -> None:
             raise GraphError(
                 f"{name!r} cannot be a name: it must be an identifier that is no keyword and no primitive"
             )
+    cotangent = f"d{next(iter(domain.outputs))}"
+    if cotangent in declared_names(graph):
+        raise GraphError(f"{cotangent!r} cannot be a name: gradients call the cotangent so")
     tensors: tuple[Param | State, ...] = (*graph.params, *graph.states)
     for item in tensors:
         if item.axes & ~domain.all_axes:

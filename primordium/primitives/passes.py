@@ -7,7 +7,6 @@ graph's identity in the screening loop.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache, lru_cache
 from hashlib import blake2b
 
@@ -19,7 +18,7 @@ from primordium.primitives.primitive import PRIMITIVES, Attrs
 from primordium.primitives.ranges import ALL, Range, node_range
 from primordium.primitives.rules import Args, RewriteRule, rules_for
 
-_LEAVES = frozenset({"input", "param", "state", "hyper", "const"})
+LEAVES = frozenset({"input", "param", "state", "hyper", "const"})
 _MASK = (1 << 64) - 1
 _MIX = 0x9E3779B97F4A7C15
 
@@ -32,6 +31,12 @@ def _digest(text: str) -> int:
 def _seed(op: str, attrs: Attrs) -> int:
     """The key of an operation without its arguments."""
     return _digest(f"{op}{attrs!r}")
+
+
+@lru_cache(maxsize=1024)
+def _graph_seed(domain: str, affine: bool, groups: int) -> int:
+    """The key of a graph without its outputs."""
+    return _seed(domain, (("affine", affine), ("groups", groups)))
 
 
 def _mix(seed: int, keys: list[int]) -> int:
@@ -47,11 +52,12 @@ def _no_rules(op: str) -> tuple[RewriteRule, ...]:
 
 
 @lru_cache(maxsize=65_536)
-def _axes_rule(op: str, attrs: Attrs) -> tuple[AxisSet, AxisSet]:
-    """Which axes a node keeps of its arguments' union, and which it adds."""
+def _traits(op: str, attrs: Attrs) -> tuple[int, bool, AxisSet, AxisSet]:
+    """Key without arguments, whether these commute, which axes of their union are kept, which are added."""
     given = dict(attrs)
-    everything = ~ax.NONE
-    return node_axes(op, given, (everything,)), node_axes(op, given, (ax.NONE,))
+    kept, added = (node_axes(op, given, (axes,)) for axes in (~ax.NONE, ax.NONE))
+    primitive = PRIMITIVES[op]
+    return _seed(op, attrs), primitive.algebra.commutative and primitive.arity == 2, kept, added
 
 
 class Rewriter:
@@ -67,76 +73,87 @@ class Rewriter:
     ) -> None:
         self.nodes: list[Node] = []
         self.axes: list[AxisSet] = []
-        self._ranges: list[Range] = []
+        self._ranges: dict[int, Range] = {}
         self.keys: list[int] = []
+        self.sizes: list[int] = []
+        """The number of operations that a node is written with; shared ones count each time."""
         self.constants: dict[int, float] = {}
         self._rules = rules
         self._slots = constants_as_slots
         self.twins = False
-        self._table: dict[tuple[str, Args, Attrs], int] = {}
+        self.table: dict[tuple[str, Args, Attrs], int] = {}
+        """The node of an operation, its arguments in any order that was asked for."""
 
     def const(self, value: float) -> int:
         """The node of a constant."""
         attrs: Attrs = (("value", value + 0.0),)  # -0.0 and 0.0 are one constant
-        index = self._table.get(("const", (), attrs))
+        index = self.table.get(("const", (), attrs))
         if index is None:
             key = _seed("const", () if self._slots else attrs)
-            index = self._append("const", (), attrs, ax.NONE, key)
-            self.constants[index] = value
+            index = self._append("const", (), attrs, ax.NONE, key, ())
+            self.constants[index] = value + 0.0
         return index
 
     def leaf(self, node: Node, axes: AxisSet, key: int) -> int:
         """A leaf that is no constant; ``key`` says what it is, whatever its name."""
-        index = self._table.get((node.op, (), node.attrs))
+        index = self.table.get((node.op, (key,), node.attrs))
         if index is not None:
             return index
         if node.op == "param" and key in self.keys:
             self.twins = True  # two parameters declared alike: told apart once the graph is there
-        return self._append(node.op, (), node.attrs, axes, key)
+        return self._append(node.op, (), node.attrs, axes, key, (key,))
 
     def emit(self, op: str, args: Args, attrs: Attrs) -> int:
         """The node ``op(*args)``, or an equal one that a rule or the table knows."""
-        index = self._table.get((op, args, attrs))
+        index = self.table.get((op, args, attrs))
         if index is not None:
             return index
         for rule in self._rules(op):
             found = rule(self, op, args, attrs)
             if found is not None:
-                self._table[op, args, attrs] = found
+                self.table[op, args, attrs] = found
                 return found
-        keys = self.keys
-        ordered = args
-        if len(args) == 2 and keys[args[0]] > keys[args[1]] and PRIMITIVES[op].algebra.commutative:
+        keys, ordered = self.keys, args
+        seed, commutes, kept, added = _traits(op, attrs)
+        if commutes and keys[args[0]] > keys[args[1]]:
             ordered = (args[1], args[0])
-            index = self._table.get((op, ordered, attrs))
-            if index is not None:
-                return index
-        keep, add = _axes_rule(op, attrs)
-        union = 0
-        for arg in args:
-            union |= self.axes[arg]
-        key = _mix(_seed(op, attrs), [keys[a] for a in ordered])
-        return self._append(op, ordered, attrs, (union & keep) | add, key)
+            index = self.table.get((op, ordered, attrs))
+        if index is None:
+            union = 0
+            for arg in args:
+                union |= self.axes[arg]
+            key = _mix(seed, [keys[arg] for arg in ordered])
+            index = self._append(op, ordered, attrs, (union & kept) | added, key, ordered)
+        self.table[op, args, attrs] = index
+        return index
 
     def range_of(self, index: int) -> Range:
         """The range of a node; computed when a rule first asks, since most graphs have no such rule."""
-        for at in range(len(self._ranges), index + 1):
+        ranges, waiting = self._ranges, [index]
+        while waiting:
+            at = waiting[-1]
             op, args, attrs = self.nodes[at]
+            missing = [arg for arg in args if arg not in ranges]
+            if missing:
+                waiting += missing
+                continue
+            waiting.pop()
             if op == "const":
-                value = self.constants[at]
-                self._ranges.append((value, value))
-            elif not args and op in _LEAVES:
-                self._ranges.append(ALL)
+                ranges[at] = (self.constants[at], self.constants[at])
+            elif not args and op in LEAVES:
+                ranges[at] = ALL
             else:
-                self._ranges.append(node_range(op, attrs, tuple([self._ranges[a] for a in args])))
-        return self._ranges[index]
+                ranges[at] = node_range(op, attrs, tuple([ranges[arg] for arg in args]))
+        return ranges[index]
 
-    def _append(self, op: str, args: Args, attrs: Attrs, axes: AxisSet, key: int) -> int:
+    def _append(self, op: str, args: Args, attrs: Attrs, axes: AxisSet, key: int, known: Args) -> int:
+        """A new node; ``known`` stands for its arguments in the table."""
         index = len(self.nodes)
         self.nodes.append(Node(op, args, attrs))
         self.axes.append(axes)
         self.keys.append(key)
-        self._table[op, args, attrs] = index
+        self.sizes.append(1 + sum([self.sizes[arg] for arg in args]) if args else 0)
+        self.table[op, known, attrs] = index
         return index
 
 
@@ -152,10 +169,20 @@ class Rewritten:
     def key(self) -> int:
         """64-bit identity of the outputs."""
         keys = self._told_apart() if self.rewriter.twins else self.rewriter.keys
-        return _mix(
-            _seed(self._source.domain, (("affine", self._source.affine), ("groups", self._source.groups))),
-            [k for name, index in self.outputs for k in (_seed(name, ()), keys[index])],
-        )
+        source = self._source
+        named: list[int] = []
+        for name, index in self.outputs:
+            named += (_seed(name, ()), keys[index])
+        return _mix(_graph_seed(source.domain, source.affine, source.groups), named)
+
+    def has_more_operations(self, most: int) -> bool:
+        """Whether more than so many different operations are live; constants and leaves are free."""
+        at_most = 0
+        for _, index in self.outputs:
+            at_most += self.rewriter.sizes[index]
+        if at_most <= most:
+            return False
+        return sum(bool(self.rewriter.nodes[index].args) for index in self._order()) > most
 
     def _order(self) -> dict[int, int]:
         """Places of the live nodes, numbered from the outputs in canonical order."""
@@ -181,35 +208,40 @@ class Rewritten:
     def graph(self) -> Graph:
         """The rewritten graph, its nodes numbered from the outputs in canonical order."""
         nodes, order = self.rewriter.nodes, self._order()
-        ordered = tuple(nodes[i]._replace(args=tuple(order[a] for a in nodes[i].args)) for i in order)
-        return _of_nodes(self._source, ordered, tuple((name, order[index]) for name, index in self.outputs))
+        ordered = []
+        for index in order:
+            op, args, attrs = node = nodes[index]
+            ordered.append(Node(op, tuple([order[arg] for arg in args]), attrs) if args else node)
+        outputs = tuple([(name, order[index]) for name, index in self.outputs])
+        return _of_nodes(self._source, tuple(ordered), outputs)
 
 
 def _of_nodes(source: Graph, nodes: tuple[Node, ...], outputs: tuple[tuple[str, int], ...]) -> Graph:
     """The graph of these nodes, with those of the source's parameters and hyper-parameters that they use."""
-    names = {(n.op, n.attrs[0][1]) for n in nodes if n.op in ("param", "hyper")}
-    return replace(
-        source,
-        nodes=nodes,
-        outputs=outputs,
-        params=tuple(p for p in source.params if ("param", p.name) in names),
-        hypers=tuple(h for h in source.hypers if ("hyper", h.name) in names),
-    )
+    params, hypers = source.params, source.hypers
+    if params:
+        used = {node.attrs[0][1] for node in nodes if node.op == "param"}
+        params = tuple([param for param in params if param.name in used])
+    if hypers:
+        used = {node.attrs[0][1] for node in nodes if node.op == "hyper"}
+        hypers = tuple([hyper for hyper in hypers if hyper.name in used])
+    return Graph(source.domain, nodes, outputs, params, source.states, hypers, source.groups, source.affine)
 
 
 def _number(nodes: list[Node], output: int, order: dict[int, int]) -> None:
-    stack = [output]
-    while stack:
-        index = stack[-1]
-        if index in order:
-            stack.pop()
-            continue
-        waiting = [a for a in reversed(nodes[index].args) if a not in order]
-        if waiting:
-            stack.extend(waiting)
-        else:
-            order[index] = len(order)
-            stack.pop()
+    """Number a node after its arguments, the first argument first."""
+    waiting = [output]
+    while waiting:
+        index = waiting.pop()
+        if index < 0:  # its arguments are done
+            order[~index] = len(order)
+        elif index not in order:
+            args = nodes[index][1]
+            if args:
+                waiting.append(~index)
+                waiting += args[::-1]
+            else:
+                order[index] = len(order)
 
 
 @lru_cache(maxsize=1024)
@@ -238,20 +270,39 @@ def rewrite(
     constants_as_slots: bool = False,
 ) -> Rewritten:
     """Walk the live nodes once, applying rules and sharing equal nodes."""
-    rewriter = Rewriter(rules, constants_as_slots)
-    declared = _declared(graph.domain, graph.params, graph.states, graph.hypers)
-    nodes = graph.nodes
+    return walk(graph, Rewriter(rules, constants_as_slots), {})
+
+
+def walk(graph: Graph, rewriter: Rewriter, leaves: dict[Attrs, int]) -> Rewritten:
+    """Rewrite the live nodes into a table that may hold those of other graphs.
+
+    Args:
+        graph: what to rewrite.
+        rewriter: the table.
+        leaves: those of the graph's declarations that the table has, by their attributes; added to.
+    """
+    nodes, known = graph.nodes, rewriter.table
     place: dict[int, int] = {}
     for index in live_nodes(nodes, [index for _, index in graph.outputs]):
-        op, args, attrs = nodes[index]
-        if args or op not in _LEAVES:
-            place[index] = rewriter.emit(op, tuple([place[a] for a in args]), attrs)
-        elif op == "const":
-            place[index] = rewriter.const(float(attrs[0][1]))
+        op, args, attrs = node = nodes[index]
+        if args or op not in LEAVES:
+            moved = (place[args[0]],) if len(args) == 1 else tuple([place[arg] for arg in args])
+            found = known.get((op, moved, attrs))
+            place[index] = rewriter.emit(op, moved, attrs) if found is None else found
         else:
-            axes, what = declared[attrs]
-            place[index] = rewriter.leaf(nodes[index], axes, _digest_leaf(op, what))
-    return Rewritten(graph, rewriter, tuple((name, place[index]) for name, index in graph.outputs))
+            found = leaves.get(attrs)
+            if found is None:
+                found = leaves[attrs] = make_leaf(graph, rewriter, node)
+            place[index] = found
+    return Rewritten(graph, rewriter, tuple([(name, place[index]) for name, index in graph.outputs]))
+
+
+def make_leaf(graph: Graph, rewriter: Rewriter, node: Node) -> int:
+    """The canonical node of a leaf, a constant or one that the graph declares."""
+    if node.op == "const":
+        return rewriter.const(float(node.attrs[0][1]))
+    axes, what = _declared(graph.domain, graph.params, graph.states, graph.hypers)[node.attrs]
+    return rewriter.leaf(node, axes, _digest_leaf(node.op, what))
 
 
 def remove_dead_code(graph: Graph) -> Graph:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from operator import ge
 from random import Random
 from typing import ClassVar, Literal
@@ -33,7 +34,8 @@ def pareto_front(individuals: Sequence[Individual]) -> list[Individual]:
     scored = [one for one in individuals if one.scores]
     if not scored:
         return list(individuals)
-    rows = [tuple(one.scores[name] for name in sorted(one.scores)) for one in scored]
+    names = sorted(scored[0].scores)
+    rows = [tuple([one.scores[name] for name in names]) for one in scored]
     front: list[int] = []
     for i in sorted(range(len(rows)), key=rows.__getitem__, reverse=True):  # none dominates one before it
         if not any(rows[j] != rows[i] and all(map(ge, rows[j], rows[i])) for j in front):
@@ -87,16 +89,19 @@ class Evolution:
             name, genome = self.warm_start[context.number]
             return Proposal(genome, f"method:{name}")
         random = context.random
-        alive = [one for one in context.history[-self.population :] if one.scores]
-        stale = context.attempt >= STALE
-        if context.number < self.initial or stale or len(alive) < 2 or random.random() < self.fresh:
+        early = context.number < self.initial or context.attempt >= STALE
+        if early or not self._has_two_alive(context.history) or random.random() < self.fresh:
             return Proposal(self.space.random(random), "random")
-        parent = self._parent(random, alive)
+        parent = self._parent(random, [one for one in context.history[-self.population :] if one.scores])
         return Proposal(self.space.mutate(random, parent.genome, self.mutations), "mutation", (parent.id,))
+
+    def _has_two_alive(self, history: Sequence[Individual]) -> bool:
+        latest = islice(reversed(history), self.population)
+        return len(list(islice((one for one in latest if one.scores), 2))) == 2
 
     def _parent(self, random: Random, alive: Sequence[Individual]) -> Individual:
         size = min(len(alive), max(2, round(self.tournament * len(alive))))
-        entrants = random.sample(list(alive), size)
+        entrants = random.sample(alive, size)
         if self.winner == "average":
             return max(entrants, key=lambda one: (one.fitness, one.id))
         return random.choice(pareto_front(entrants))

@@ -5,11 +5,12 @@ primitive drawn uniformly, with arguments drawn uniformly among earlier nodes. N
 output stay in the genome: they are raw material for mutation (Liu et al. 2020, arXiv:2004.02967).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple, overload
 
 from primordium.errors import ConfigError, PrimordiumError
 from primordium.primitives import axes as ax
@@ -36,6 +37,43 @@ def operation(op: str, variants: Sequence[Mapping[str, AttrValue]] = ({},)) -> O
     """An operation from a primitive's name and attribute settings; those not set take their safe default."""
     primitive = PRIMITIVES[op]
     return Operation(op, tuple(primitive.complete(v) for v in variants), primitive.arity)
+
+
+_MOST_CHOICES = 1 << 16
+"""So many choices of a place are written down; more are made when they are drawn."""
+
+
+class _Choices(Sequence[Node]):
+    """Equally likely nodes for one place: a number is an operation, a variant of it and its arguments."""
+
+    def __init__(self, operations: Sequence[Operation], place: int) -> None:
+        self._operations, self._place = operations, place
+        self._variants = math.lcm(*(len(operation.variants) for operation in operations))
+        self._arguments: int = place ** max(operation.arity for operation in operations)
+
+    def __len__(self) -> int:
+        return len(self._operations) * self._variants * self._arguments
+
+    @overload
+    def __getitem__(self, number: int) -> Node: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> Sequence[Node]: ...
+
+    def __getitem__(self, number: int | slice) -> Node | Sequence[Node]:
+        if isinstance(number, slice):
+            return [self._node(k) for k in range(*number.indices(len(self)))]
+        return self._node(range(len(self))[number])
+
+    def _node(self, number: int) -> Node:
+        setting, arguments = divmod(number, self._arguments)
+        chosen, variant = divmod(setting, self._variants)
+        op, variants, arity = self._operations[chosen]
+        args = []
+        for _ in range(arity):
+            arguments, arg = divmod(arguments, self._place)
+            args.append(arg)
+        return Node(op, tuple(args), variants[variant % len(variants)])
 
 
 @dataclass(frozen=True)
@@ -74,29 +112,57 @@ class Space:
 
     def genome(self, nodes: tuple[Node, ...]) -> Graph:
         """The genome of these nodes, initial ones included; the last is the output."""
+        genome = object.__new__(Graph)  # field by field, a frozen one takes longer than drawing its nodes
+        vars(genome).update(self._fields, nodes=nodes)
+        if len(nodes) != len(self.leaves) + self.size:
+            vars(genome)["outputs"] = self._outputs(len(nodes))
+        return genome
+
+    def _outputs(self, count: int) -> tuple[tuple[str, int], ...]:
         names = ("no_act", "y") if self.everywhere else ("y",)
-        outputs = tuple((name, len(nodes) - 1) for name in names)
-        return Graph(self.domain, nodes, outputs, self.params, groups=self.groups, affine=self.affine)
+        return tuple((name, count - 1) for name in names)
+
+    @cached_property
+    def _fields(self) -> dict[str, Any]:
+        """What all genomes of the usual size have in common."""
+        outputs = self._outputs(len(self.leaves) + self.size)
+        return vars(Graph(self.domain, (), outputs, self.params, groups=self.groups, affine=self.affine))
 
     def random(self, random: Random) -> Graph:
         """A random genome: every operation and argument uniform."""
-        nodes = list(self.leaves)
-        draw = self.draw
-        for place in range(len(nodes), len(nodes) + self.size):
-            nodes.append(draw(random, place))
-        return self.genome(tuple(nodes))
+        uniform = random.random
+        drawn = [choices[int(uniform() * count)] for count, choices in self._places]
+        return self.genome((*self.leaves, *drawn))
+
+    @cached_property
+    def _places(self) -> tuple[tuple[int, Sequence[Node]], ...]:
+        """For each operation node of a genome, how many equally likely nodes there are, and which."""
+        first = len(self.leaves)
+        found = [self.choices(place) for place in range(first, first + self.size)]
+        return tuple((len(choices), choices) for choices in found)
+
+    def choices(self, place: int) -> Sequence[Node]:
+        """The nodes that may stand at ``place``, equally likely ones: one as often as it is likely.
+
+        A primitive is drawn first, then its variant and its arguments, all uniform.
+        """
+        choices = self._choices.get(place)
+        if choices is None:
+            choices = _Choices(self.operations, place)
+            if len(choices) <= _MOST_CHOICES:
+                interned: dict[Node, Node] = {}
+                choices = tuple([interned.setdefault(node, node) for node in choices])
+            self._choices[place] = choices
+        return choices
+
+    @cached_property
+    def _choices(self) -> dict[int, Sequence[Node]]:
+        return {}
 
     def draw(self, random: Random, place: int) -> Node:
         """A random operation for the node at ``place``."""
-        uniform = random.random
-        operations = self.operations
-        op, variants, arity = operations[int(uniform() * len(operations))]
-        attrs = variants[0] if len(variants) == 1 else variants[int(uniform() * len(variants))]
-        if arity == 1:
-            return Node(op, (int(uniform() * place),), attrs)
-        if arity == 2:
-            return Node(op, (int(uniform() * place), int(uniform() * place)), attrs)
-        return Node(op, tuple([int(uniform() * place) for _ in range(arity)]), attrs)
+        choices = self.choices(place)
+        return choices[int(random.random() * len(choices))]
 
     def mutate(self, random: Random, genome: Graph, times: int = 1) -> Graph:
         """A copy with operation nodes redrawn: primitive and arguments, both uniform."""

@@ -111,6 +111,7 @@ def test_every_random_graph_types() -> None:
         (_graph(X, hypers=(Hyper("lr", float("inf")),)), "'lr' defaults to inf"),
         (_graph(X, states=(State("m", ax.C),)), "has no states of its own"),
         (_graph(X, affine=True, params=(Param("beta", ax.C),)), "'beta' is declared twice"),
+        (_graph(X, params=(Param("dy", ax.C),)), "gradients call the cotangent so"),
         (replace(_graph(X), domain="activation", affine=True), "a trailing affine belongs to domain 'layer'"),
         (replace(_graph(X), domain="optimizer"), "unknown domain 'optimizer'"),
         (Graph("schedule", (Node("input", (), (("name", "x"),)),), Y0), "input 'x' is not declared"),

@@ -1,6 +1,7 @@
 """Tests of the gate ladder's account: what gates saw, saved and lost."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from math import inf
 from pathlib import Path
@@ -121,7 +122,7 @@ def test_a_gate_that_kills_nobody_saves_nothing_and_one_that_kills_all_cannot_sa
 
 def test_the_account_of_a_run_adds_up(tmp_path: Path) -> None:
     """From a log: proposals in, candidates out of the screen, scored ones out of training; and the audits."""
-    run(tmp_path / "run", RICH)
+    run(tmp_path / "run", replace(RICH, candidates=90))
     progress = fold(tmp_path / "run")
     rungs = ladder(progress, ("static", "numeric", "gradient"), ("quality",))
     assert rungs[0].seen == progress.raw

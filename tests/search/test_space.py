@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -115,6 +116,34 @@ def test_arguments_are_drawn_from_all_earlier_nodes_alike(space: Space) -> None:
     assert chi_square(list(counts.values())) < 6.0
 
 
+def test_choices_are_the_nodes_of_the_space_as_often_as_they_are_likely(space: Space) -> None:
+    """Each primitive has one share, of which its variants, and of those their arguments, have equal parts."""
+    place = len(space.leaves) + 2
+    choices = space.choices(place)
+    counts = Counter(choices)
+    for o in space.operations:
+        for attrs in o.variants:
+            of_variant = [n for node, n in counts.items() if (node.op, node.attrs) == (o.op, attrs)]
+            assert len(of_variant) == place**o.arity
+            assert set(of_variant) == {
+                len(choices) // len(space.operations) // len(o.variants) // place**o.arity
+            }
+    assert {arg for node in counts for arg in node.args} == set(range(place))
+
+
+def test_a_space_too_large_for_a_table_draws_the_same(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the choices are written down or made when drawn shows only in the time it takes."""
+    written = [space.random(Random(seed)) for seed in range(20)]
+    monkeypatch.setattr("primordium.search.space._MOST_CHOICES", 0)
+    large = replace(space)
+    assert [large.random(Random(seed)) for seed in range(20)] == written
+    choices = large.choices(5)
+    assert not isinstance(choices, tuple)
+    assert list(choices[:30]) == list(space.choices(5)[:30])
+    with pytest.raises(IndexError):
+        choices[len(choices)]
+
+
 # --------------------------------------------------------------------------------------------------- mutation
 
 
@@ -191,7 +220,7 @@ def test_batch_statistics_have_moving_averages() -> None:
     """In evaluation no example of an expressed layer sees the others of its batch."""
     space = SPACES["evonorm_b"]
     averaged = 0
-    for genome in islice(stream(space, 8), 400):
+    for genome in islice(stream(space, 8), 1_200):
         graph = space.express(genome)
         averaged += graph.uses("running")
         module = GraphModule(graph, 4).double().eval()
