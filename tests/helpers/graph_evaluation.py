@@ -156,7 +156,7 @@ def noisy(view: Graph) -> Graph:
     return builder.finish({name: values[index] for name, index in view.outputs})
 
 
-def ill_conditioned(view: Graph, leaves: Leaves, dy: Tensor) -> bool:
+def ill_conditioned(view: Graph, leaves: Leaves, dy: Tensor, unstable: float = UNSTABLE) -> bool:
     """Whether eager evaluation itself is unstable: not finite, or moved far by errors in the eleventh digit.
 
     The errors are put into the leaves and behind every operation (what compares two roundings of the same
@@ -180,7 +180,7 @@ def ill_conditioned(view: Graph, leaves: Leaves, dy: Tensor) -> bool:
         nudged = {**noise, **{name: value * (1.0 + noise[name]) for name, value in leaves.items()}}
         moved = autograd(program, nudged, dy, wrt)
         if any(
-            not difference(a[name], b[name]) < UNSTABLE
+            not difference(a[name], b[name]) < unstable
             for a, b in zip(plain, moved, strict=True)
             for name in a
         ):
