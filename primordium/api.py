@@ -62,7 +62,7 @@ def layer(
     *,
     apply_act: bool = True,
     channel_dim: Literal[1, -1] = 1,
-    backend: Backend = "torch_source",
+    backend: Backend = "auto",
 ) -> GraphModule:
     """A normalization-activation layer, ``[B, C, *S]`` to the same shape.
 
@@ -71,7 +71,8 @@ def layer(
         channels: number of channels C.
         apply_act: ``False`` at sites without activation.
         channel_dim: ``-1`` for ``[B, *S, C]``.
-        backend: what runs it.
+        backend: what runs it, as in :class:`~primordium.kernels.module.GraphModule`; ``auto`` takes
+            what is expected to be fastest.
 
     Example:
         >>> layer("evonorm_s0", 64).gamma.shape

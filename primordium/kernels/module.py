@@ -2,21 +2,27 @@
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import lru_cache
-from typing import Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
 
 from primordium.errors import GraphError
+from primordium.kernels.choice import chosen_layer
 from primordium.kernels.layout import group_count
 from primordium.kernels.reference import Reference
+from primordium.kernels.tape.function import TapeLayer, tape_layer
 from primordium.kernels.torch_source import torch_source
 from primordium.primitives import axes as ax
 from primordium.primitives.graph import Graph
 from primordium.primitives.views import eval_view, train_view
 
-Backend: TypeAlias = Literal["reference", "torch_source"]
+if TYPE_CHECKING:
+    from primordium.kernels.triton_operators import TritonProgram
+
+Backend: TypeAlias = Literal["auto", "reference", "torch_source", "tape", "triton"]
 Program: TypeAlias = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
 
 _KNOWN_SIZES = ax.C
@@ -25,12 +31,18 @@ _KNOWN_SIZES = ax.C
 def build_program(view: Graph, backend: Backend) -> Program:
     """A callable for a plain graph: leaves by name in, outputs by name out, canonical layout.
 
+    Fused kernels take tensors in their own layout; for ``triton`` this is what runs tensors without kernels.
+
     Raises:
         GraphError: an unknown back end, or a node it does not have.
     """
     if backend == "reference":
         return Reference(view)
-    if backend != "torch_source":
+    if backend == "tape":
+        return tape_layer(view, build_program(view, "torch_source"))
+    if backend == "auto":
+        return chosen_layer(view, build_program(view, "torch_source"))
+    if backend not in ("torch_source", "triton"):
         raise GraphError(f"unknown back end {backend!r}; known: {', '.join(get_args(Backend))}")
     source = torch_source(view)
     function = source.compile()
@@ -42,9 +54,34 @@ def build_program(view: Graph, backend: Backend) -> Program:
 
 
 @lru_cache(maxsize=1024)
-def _programs(graph: Graph, backend: Backend) -> dict[bool, Program]:
-    """The program of training (``True``) and of evaluation, shared by all modules of a graph."""
-    return {True: build_program(train_view(graph), backend), False: build_program(eval_view(graph), backend)}
+def _programs(graph: Graph, backend: Backend, output: str) -> dict[bool, Program]:
+    """The program of training (``True``) and of evaluation, shared by a graph's modules at such sites."""
+    views = {True: train_view(graph), False: eval_view(graph)}
+    return {mode: build_program(_at_site(view, output), backend) for mode, view in views.items()}
+
+
+@lru_cache(maxsize=1024)
+def _kernels(graph: Graph, backend: Backend, output: str) -> "Mapping[bool, TritonProgram]":
+    """Fused kernels of training (``True``) and of evaluation, none for back ends on the CPU."""
+    if backend != "triton" and not (backend == "auto" and torch.cuda.is_available()):
+        return {}
+    from primordium.kernels.triton_operators import TritonProgram
+
+    views = {True: train_view(graph), False: eval_view(graph)}
+    try:
+        return {mode: TritonProgram(_at_site(view, output)) for mode, view in views.items()}
+    except GraphError:
+        if backend == "triton":
+            raise
+        return {}
+
+
+def _at_site(view: Graph, output: str) -> Graph:
+    """The view with what a site uses: one of its outputs, as the main one, and the next states."""
+    spec, named = view.spec, dict(view.outputs)
+    main = next(iter(spec.outputs))
+    kept = {name: index for name, index in named.items() if name not in (main, *spec.optional)}
+    return replace(view, outputs=tuple(sorted({**kept, main: named.get(output, named[main])}.items())))
 
 
 class GraphModule(nn.Module):
@@ -60,11 +97,15 @@ class GraphModule(nn.Module):
         apply_act: at a site that wants no activation, ``False`` gives the graph's ``no_act`` output (the
             affine of the input for layers with a trailing affine, the identity where there is none).
         channel_dim: 1 or -1.
-        backend: ``torch_source`` or ``reference``.
+        backend: ``auto`` (on a GPU fused kernels where the graph has them, on the CPU the tape where
+            :mod:`.choice` expects it to be faster, else torch), ``torch_source``, ``reference``, ``tape`` (a
+            compiled machine on the CPU) or ``triton`` (fused kernels on a GPU); what one of the latter cannot
+            run, ``torch_source`` runs.
 
     Raises:
-        GraphError: another domain, no channel, an unknown back end, a parameter named like an attribute of
-            the module, or a running statistic whose size depends on the input.
+        GraphError: another domain, no channel, an unknown back end, a primitive without fused kernel for
+            ``triton``, a parameter named like an attribute of the module, or a running statistic whose size
+            depends on the input.
     """
 
     def __init__(
@@ -74,7 +115,7 @@ class GraphModule(nn.Module):
         *,
         apply_act: bool = True,
         channel_dim: Literal[1, -1] = 1,
-        backend: Backend = "torch_source",
+        backend: Backend = "auto",
     ) -> None:
         super().__init__()
         if graph.domain not in ("layer", "activation"):
@@ -88,7 +129,8 @@ class GraphModule(nn.Module):
         self.channel_dim = channel_dim
         self.backend: Backend = backend
         self._output = "y" if apply_act else "no_act"
-        self._programs = _programs(graph, backend)
+        self._programs = _programs(graph, backend, self._output)
+        self._kernels = _kernels(graph, backend, self._output)
         train = train_view(graph)
         self._has_output = any(name == self._output for name, _ in train.outputs)
         self._params = [p.name for p in train.params]
@@ -113,11 +155,13 @@ class GraphModule(nn.Module):
         return (self.channels,) if axes else ()
 
     def __getstate__(self) -> dict[str, object]:
-        return {name: value for name, value in self.__dict__.items() if name != "_programs"}
+        made = ("_programs", "_kernels")  # generated functions cannot be pickled
+        return {name: value for name, value in self.__dict__.items() if name not in made}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]  # torch's own
-        self._programs = _programs(self.graph, self.backend)  # generated functions cannot be pickled
+        self._programs = _programs(self.graph, self.backend, self._output)
+        self._kernels = _kernels(self.graph, self.backend, self._output)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer; an input without elements is returned as it is and moves no running statistic.
@@ -136,21 +180,30 @@ class GraphModule(nn.Module):
             )
         if not x.numel():
             return x.movedim(1, -1) if self.channel_dim == -1 else x
+        kernels = self._kernels.get(self.training)
+        values = {name: getattr(self, name) for name in (*self._params, *self._states)}
+        y, states = self._run(x, values) if kernels is None or not kernels.runs(x) else kernels(x, values)
+        if self.training:
+            with torch.no_grad():
+                for name, state in states.items():
+                    values[name].copy_(state)
+        return y.movedim(1, -1) if self.channel_dim == -1 else y
+
+    def _run(self, x: Tensor, values: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The output and the next states by a program that takes the canonical layout."""
         wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
         leaves = {
             "x": wide.reshape(x.shape[0], self.groups, self.channels // self.groups, math.prod(x.shape[2:]))
         }
-        for name in (*self._params, *self._states):
-            value = getattr(self, name).to(wide.dtype)
-            leaves[name] = value.reshape(1, self.groups, -1, 1) if value.ndim else value
-        outputs = self._programs[self.training](leaves)
-        if self.training and self._states:
-            with torch.no_grad():
-                for name in self._states:
-                    state = getattr(self, name)
-                    state.copy_(outputs[name].reshape(state.shape))
-        y = outputs[self._output].expand_as(leaves["x"]).reshape(x.shape).to(x.dtype)
-        return y.movedim(1, -1) if self.channel_dim == -1 else y
+        program = self._programs[self.training]
+        flat = isinstance(program, TapeLayer)
+        for name, value in values.items():
+            near = value.to(wide.dtype)
+            leaves[name] = near.reshape(1, self.groups, -1, 1) if near.ndim and not flat else near
+        outputs = program(leaves)
+        states = {n: outputs[n].reshape(values[n].shape) for n in self._states} if self.training else {}
+        y = outputs[next(iter(self.graph.spec.outputs))].expand_as(leaves["x"]).reshape(x.shape).to(x.dtype)
+        return y, states
 
     def extra_repr(self) -> str:
         """What ``print(module)`` shows."""

@@ -345,7 +345,7 @@ def test_an_input_that_does_not_fit_is_refused(x: Tensor) -> None:
     [
         ("schedule: t / total", 4, {}, "a graph of domain 'schedule' is no layer"),
         ("layer: x", 0, {}, "a layer of 0 channels; at least 1 is needed"),
-        ("layer: x", 4, {"backend": "cuda"}, "unknown back end 'cuda'; known: reference, torch_source"),
+        ("layer: x", 4, {"backend": "cuda"}, "unknown back end 'cuda'; known: auto, reference, torch_source"),
         ("layer: x - running(mean(x, over='{B}'))", 4, {}, r"'running_0' varies over \{C,S\}; what is kept"),
         (
             "layer: x - running(mean(x, over='{B,c,S}'))",
@@ -368,8 +368,8 @@ def test_what_cannot_be_a_module_is_refused(
 
 def test_an_unknown_back_end_is_refused() -> None:
     """A program needs one of the known ones."""
-    with pytest.raises(GraphError, match="known: reference, torch_source"):
-        build_program(parse("layer: x"), "triton")  # type: ignore[arg-type]
+    with pytest.raises(GraphError, match="known: auto, reference, torch_source"):
+        build_program(parse("layer: x"), "loops")  # type: ignore[arg-type]
 
 
 def test_printing_shows_the_graph() -> None:
