@@ -35,6 +35,7 @@ from primordium.evaluators.gate import Progress, ScreeningGate, Subject, Trainin
 from primordium.evaluators.gates import make_gates
 from primordium.evaluators.screening import Screen
 from primordium.evaluators.training import Recipe, Trainer
+from primordium.kernels.module import Backend
 from primordium.plugins.methods import method
 from primordium.primitives.graph import Graph
 from primordium.primitives.serial import from_json, to_json
@@ -71,10 +72,12 @@ def evaluator() -> Evaluator:
     return planned_evaluator(plan, ())
 
 
-def train(home: Evaluator, graph: Graph, seed: int) -> tuple[list[float], float, list[float]]:
+def train(
+    home: Evaluator, graph: Graph, seed: int, backend: Backend = "auto"
+) -> tuple[list[float], float, list[float]]:
     """Losses, final accuracy, and CPU seconds after each step."""
     start = time.process_time()
-    network = home.network(MODEL, home.site(graph), seed)
+    network = home.network(MODEL, home.site(graph, backend), seed)
     trainer = Trainer(network, home.task, home.recipe, seed)
     seconds = []
     for step in range(1, STEPS + 1):
@@ -132,7 +135,7 @@ def naive_seconds(home: Evaluator, raw: Sequence[Graph], count: int) -> list[flo
     for genome in Random(1).sample(list(raw), count):
         start = time.process_time()
         with suppress(RuntimeError):  # it may be unable to train; what it took until then counts
-            train(home, genome, SEEDS[0])
+            train(home, genome, SEEDS[0], "torch_source")
         spent.append(time.process_time() - start)
     return spent
 

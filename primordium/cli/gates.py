@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _MOST_REASONS = 3
+_KERNELS = ("compiled", "found", "seconds")
 
 
 def gates_page(run: str) -> Page:
@@ -27,7 +28,13 @@ def gates_page(run: str) -> Page:
         f"budget). A kill was false where the candidate would have been among the best "
         f"{100 * TOP:g} % of the run; of a duplicate, where its twin was not."
     )
-    return Page({"run": run, "ladder": ladder_data(rungs)}, [*ladder_body(rungs), words])
+    kernels = {name: found.progress.seconds.get(f"kernels {name}", 0.0) for name in _KERNELS}
+    data = {"run": run, "ladder": ladder_data(rungs)}
+    if not any(kernels.values()):
+        return Page(data, [*ladder_body(rungs), words])
+    compiled, there, seconds = kernels.values()
+    cost = f"Fused kernels: {compiled:,.0f} compiled in {duration(seconds)}, {there:,.0f} found in the cache."
+    return Page({**data, "kernels": kernels}, [*ladder_body(rungs), words, cost])
 
 
 def ladder_body(rungs: Sequence[Rung]) -> list[Any]:

@@ -141,7 +141,7 @@ class Progress:
         steps: training steps spent on candidates, audits apart.
         stages: trainings after the search.
         finalists: entries of the final comparison (name, candidate id or ``None``), once chosen.
-        seconds: time by what it was spent on.
+        seconds: time by what it was spent on; ``kernels compiled`` and ``kernels found`` are numbers.
         ended: whether the run is complete.
     """
 

@@ -10,6 +10,8 @@ from command_line import SERIAL, refused, succeed
 from primordium.cli.gates import ladder_data, ladder_table
 from primordium.cli.output import make_console
 from primordium.search.ladder import Rung
+from primordium.search.progress import Progress
+from primordium.search.store import Event
 
 AUDITED = ("--set", "audit=0.4", "--set", "candidates=14", "--set", "training.steps=30")
 
@@ -44,6 +46,24 @@ def test_what_was_killed_and_trained_all_the_same_is_counted(audited: Path) -> N
         assert 0.0 <= low <= rate <= high <= 1.0
     assert "false kills (95 %)" in succeed("gates", audited)
     assert "40 % of the training budget" in succeed("gates", audited)
+
+
+def test_what_kernels_cost_is_told_where_there_were_any(
+    audited: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compilation on a GPU is part of a run's account; a run without one does not speak of it."""
+    assert "kernels" not in succeed("gates", audited)
+    spent = {"kernels compiled": 12.0, "kernels found": 30.0, "kernels seconds": 3.0}
+    fold = Progress.apply
+
+    def apply(self: Progress, event: Event) -> None:
+        fold(self, event)
+        self.seconds |= spent
+
+    monkeypatch.setattr(Progress, "apply", apply)
+    assert "Fused kernels: 12 compiled in 3 s, 30 found in the cache." in succeed("gates", audited)
+    found = json.loads(succeed("gates", audited, "--json"))["kernels"]
+    assert found == {"compiled": 12.0, "found": 30.0, "seconds": 3.0}
 
 
 def test_a_gate_that_was_not_audited_claims_no_rate() -> None:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from primordium.evaluators.task import ClassificationTask
 from primordium.evaluators.training import Recipe
 from primordium.evaluators.training_gates import Quality, TenStep
 from primordium.kernels.module import GraphModule
+from primordium.kernels.triton_cache import kernel_cache
 from primordium.plugins.methods import method
 from primordium.primitives.graph import Graph
 from primordium.primitives.serial import to_json
@@ -405,6 +407,26 @@ def test_an_evaluation_without_scores_is_plain_data() -> None:
     }
     held_out = Evaluation({"a": 0.5}, steps=7, held_out={"a": 0.4}).payload()
     assert (held_out["scores"], held_out["held_out"]) == ({"a": 0.5}, {"a": 0.4})
+
+
+def test_on_a_gpu_a_candidate_earns_kernels_by_coming_back(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Compilation is spent on what has passed the gates once, is counted, and is no part of the outcome."""
+    monkeypatch.setenv("PRIMORDIUM_CACHE", str(tmp_path))
+    asked: list[str] = []
+
+    def train(self: Evaluator, request: Request, backend: str) -> Evaluation:
+        asked.append(backend)
+        kernel_cache().account.compiled += 2
+        return Evaluation({"mlp": 0.5})
+
+    monkeypatch.setattr(Evaluator, "_train", train)
+    evaluator = Evaluator(make_task(), {}, RECIPE, device="cuda:0")
+    found = [evaluator.evaluate(request(GOOD, gated=gated)) for gated in (True, False)]
+    assert asked == ["torch_source", "auto"]
+    assert [one.kernels for one in found] == [{"compiled": 2, "found": 0, "seconds": 0.0}] * 2
+    assert found[0].payload() == Evaluation({"mlp": 0.5}).payload()
 
 
 def test_a_known_layer_is_trained_once_to_compare_with() -> None:
