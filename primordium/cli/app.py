@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import primordium
-from primordium.cli import checks, doctor, export, plugins, presets, runs, search
+from primordium.cli import checks, doctor, export, kernel, plugins, presets, runs, search
 from primordium.cli.guard import guarded
 
 _COMMANDS = (
@@ -40,6 +40,10 @@ _plugins.command("show")(guarded(plugins.show))
 _plugins.command("check")(guarded(plugins.check))
 _plugins.command("new")(guarded(plugins.new))
 app.add_typer(_plugins, name="plugins", help="Known methods, primitives, tasks, gates and proposers.")
+
+_kernels = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+_kernels.command("show")(guarded(kernel.show))
+app.add_typer(_kernels, name="kernel", help="The fused kernels that are generated for a layer.")
 app.command()(guarded(doctor.doctor))
 
 

@@ -14,11 +14,13 @@ def export(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The file (default: RUN/best.py, RUN/ID.py, NAME.py).")
     ] = None,
+    kernel: Annotated[bool, typer.Option("--kernel", help="With fused Triton kernels for GPUs.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """Write a layer as one Python file.
 
-    The file needs torch alone, and tests itself when it is run.
+    The file needs torch alone, and tests itself when it is run. With --kernel it brings fused kernels, which
+    it runs on a GPU where Triton is there.
     """
     from primordium.cli.subject import find_subject
     from primordium.cli.takeaway import export_module
@@ -29,4 +31,4 @@ def export(
     target = out or folder / f"{stem}.py"
     if target.exists() and not force:
         raise PrimordiumError(f"{target} exists already; replace it with --force, or name another with -o")
-    typer.echo(export_module(subject, target, overwrite=force))
+    typer.echo(export_module(subject, target, overwrite=force, kernel=kernel))

@@ -10,24 +10,27 @@ from primordium.export.module_file import Provenance, write_module
 from primordium.primitives.text import to_text
 from primordium.results import Run
 
+_WITH_KERNELS = ", and runs fused kernels on a GPU where Triton is there"
 
-def export_module(subject: Subject, target: Path, *, overwrite: bool) -> str:
+
+def export_module(subject: Subject, target: Path, *, overwrite: bool, kernel: bool = False) -> str:
     """Write a module file, and say how to use it.
 
     Args:
         subject: what to export.
         target: the file.
         overwrite: whether a file that is there may be replaced.
+        kernel: whether the file brings fused Triton kernels.
 
     Raises:
         GraphError: the graph is no layer or activation.
         PrimordiumError: the file is there already, or cannot be written.
     """
     told = provenance(subject)
-    write_module(subject.graph, told, target, overwrite=overwrite)
+    write_module(subject.graph, told, target, overwrite=overwrite, kernel=kernel)
     name = class_name(told.title, subject.graph.domain)
     return (
-        f"{subject.name} is in {target}; it needs torch alone:\n"
+        f"{subject.name} is in {target}; it needs torch alone{_WITH_KERNELS if kernel else ''}:\n"
         f"    from {target.stem} import {name}\n"
         f"    layer = {name}(64)     # 64 channels, in place of {_place(subject)}\n"
         f"    python {target}     # tests it"

@@ -10,7 +10,10 @@ from primordium.primitives.graph import Graph, Param, State
 from primordium.primitives.views import train_view
 
 TAKEN = frozenset(
-    {"Callable", "F", "GOLDEN", "GRAPH", "Iterator", "Mapping", "SelfTest", "Surrogate", "Tensor"}
+    (
+        *("Any", "Callable", "Cut", "F", "Fused", "GOLDEN", "GRAPH", "Iterator", "KernelCase", "KernelTest"),
+        *("Mapping", "NamedTuple", "SelfTest", "Sizes", "Surrogate", "Tensor"),
+    )
 )
 """Names of the file that its class cannot have."""
 
@@ -25,7 +28,7 @@ class {name}(nn.Module):
         apply_act: ``False`` at a site that wants no activation gives {bare}.
         channel_dim: -1 for ``[B, *S, C]``.
     """
-
+{switch}
     def __init__(self, channels: int, *, apply_act: bool = True, channel_dim: int = 1) -> None:
         super().__init__()
         if channels < 1 or channel_dim not in (1, -1):
@@ -60,6 +63,15 @@ _CHECK = """\
             )
         if not x.numel():
             return x
+"""
+
+_SWITCH = """
+    kernels = True  # False: the formula, on a GPU too
+"""
+
+_DISPATCH = """\
+        if self.kernels and self.apply_act and kernels_run(x):
+            return self.fused(x.movedim(-1, 1)).movedim(1, -1) if self.channel_dim == -1 else self.fused(x)
 """
 
 _GIVEN = """\
@@ -141,15 +153,22 @@ def bare(graph: Graph) -> str:
     return "the formula's no_act" if "no_act" in dict(graph.outputs) else "the input itself"
 
 
-def class_source(name: str, graph: Graph, body: Body) -> str:
-    """The class of that name, with the ``state_dict`` keys of :class:`GraphModule`."""
-    return "".join(_parts(name, graph, body))
+def class_source(name: str, graph: Graph, body: Body, fused: str = "") -> str:
+    """The class of that name, with the ``state_dict`` keys of :class:`GraphModule`.
+
+    Args:
+        name: of the class.
+        graph: what it computes.
+        body: of its formula.
+        fused: the method that runs its kernels, where it has some.
+    """
+    return "".join(_parts(name, graph, body, fused))
 
 
-def _parts(name: str, graph: Graph, body: Body) -> Iterator[str]:
+def _parts(name: str, graph: Graph, body: Body, fused: str) -> Iterator[str]:
     train = train_view(graph)
     flat = "flat"
-    yield _CLASS.format(name=name, bare=bare(graph))
+    yield _CLASS.format(name=name, bare=bare(graph), switch=_SWITCH if fused else "")
     if body.layout == "groups":
         yield _GROUPS.format(groups=graph.groups)
         flat = "flat.unflatten(1, (self.groups, -1))"
@@ -159,9 +178,11 @@ def _parts(name: str, graph: Graph, body: Body) -> Iterator[str]:
     if not body.no_act:
         yield _IDENTITY
     yield _CHECK
+    yield _DISPATCH if fused else ""
     yield _GIVEN if body.layout == "given" else _FLATTENED.format(flat=flat)
     yield _FORMULA.format(shape=_SHAPES[body.layout])
     yield from (f"        {line}\n" for line in body.lines)
+    yield fused
     if body.per_channel:
         yield _PER_CHANNEL + _ALONG[body.layout]
     if body.running:

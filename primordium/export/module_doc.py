@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
 
@@ -44,8 +44,15 @@ class Provenance:
     notes: tuple[str, ...] = ()
 
 
-def docstring(graph: Graph, provenance: Provenance, golden: Golden) -> str:
-    """The docstring with its quotes, safe whatever the texts hold."""
+def docstring(graph: Graph, provenance: Provenance, golden: Golden, kernels: Sequence[str] = ()) -> str:
+    """The docstring with its quotes, safe whatever the texts hold.
+
+    Args:
+        graph: what the file computes.
+        provenance: where it comes from.
+        golden: what its self-test compares with.
+        kernels: what to know of its fused kernels, where it has some.
+    """
     noun = "a normalization-activation layer" if graph.domain == "layer" else "an activation function"
     title = f"{_plain(provenance.title)}, {noun} in one file that needs only torch."
     sections = [
@@ -56,6 +63,7 @@ def docstring(graph: Graph, provenance: Provenance, golden: Golden) -> str:
         *_section("Notes", _items(provenance.notes)),
         *_section("Use", _usage(class_name(provenance.title, graph.domain), graph)),
         *_section("Properties", _items(_properties(graph, golden))),
+        *_section("Fused kernels", _items(kernels)),
         *_section("Words of the formula, with defaults", _items(_glossary(graph))),
         "Written by Primordium. Run this file to check golden values, edge shapes, half precision, state.",
     ]

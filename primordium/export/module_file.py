@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import linecache
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ import torch
 from primordium.errors import GraphError, PrimordiumError
 from primordium.export import portable, self_test
 from primordium.export.golden import Golden, golden
+from primordium.export.kernel_file import KernelParts, kernel_parts
 from primordium.export.module_class import class_name, class_source
 from primordium.export.module_doc import Provenance, docstring
 from primordium.export.straight_line import straight_line
@@ -36,14 +38,14 @@ _GOLDEN_COMMENT = """\
 _GRAPH_COMMENT = "# The graph itself, which Primordium reads back."
 _IMPORTS = """\
 import math
-from collections.abc import Callable, Iterator, Mapping
+{os}from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-
+{typing}
 import torch
 {functional}from torch import Tensor, nn"""
 _MAIN = """\
 if __name__ == "__main__":
-    test = SelfTest(
+    test = {test}(
         {name},
         GOLDEN,
         tolerance={tolerance},
@@ -53,13 +55,19 @@ if __name__ == "__main__":
 """
 
 
-def module_source(graph: Graph, provenance: Provenance) -> str:
+def module_source(graph: Graph, provenance: Provenance, *, kernel: bool = False) -> str:
     """The text of the file, which has passed its own self-test.
 
     Its class has the ``state_dict`` keys of :class:`primordium.kernels.module.GraphModule`.
 
+    Args:
+        graph: a layer or an activation.
+        provenance: what the docstring says of its origin.
+        kernel: whether the file brings fused Triton kernels too.
+
     Raises:
-        GraphError: the graph is no layer or activation, or has no torch source.
+        GraphError: the graph is no layer or activation, has no torch source, or no kernels where they are
+            wanted.
         PrimordiumError: the file's layer does not meet the reference back end.
     """
     if graph.domain not in ("layer", "activation"):
@@ -69,25 +77,32 @@ def module_source(graph: Graph, provenance: Provenance) -> str:
     body = straight_line(graph)
     measured = golden(graph)
     name = class_name(provenance.title, graph.domain)
+    parts = kernel_parts(graph, body.layout == "groups") if kernel else KernelParts()
     blocks = [
         *_runtime_sources(body.runtime),
-        class_source(name, graph, body),
+        *map(_plain_source, parts.before),
+        class_source(name, graph, body, parts.method),
+        *parts.code,
         f"{_GOLDEN_COMMENT}\n{_golden_constant(measured)}\n\n{_GRAPH_COMMENT}\n{_graph_constant(graph)}",
-        *(inspect.getsource(item) for item in self_test.EMBEDDED),
+        *map(_plain_source, (*self_test.EMBEDDED, *parts.after)),
         _MAIN.format(
             name=name,
+            test=parts.test,
             tolerance=f"{measured.tolerance:.2g}",
             single=measured.single and f"{measured.single:.2g}",
         ),
     ]
     code = "\n\n\n".join(block.strip("\n") for block in blocks)
-    source = f"{docstring(graph, provenance, measured)}\n{_imports(code)}\n\n\n{code}\n"
+    head = docstring(graph, provenance, measured, parts.notes)
+    source = f"{head}\n{_imports(code)}{parts.imports}\n\n\n{code}\n"
     _verify(source, name, measured)
     return source
 
 
-def write_module(graph: Graph, provenance: Provenance, path: Path, *, overwrite: bool = False) -> None:
-    """Write the file, whole or not at all.
+def write_module(
+    graph: Graph, provenance: Provenance, path: Path, *, overwrite: bool = False, kernel: bool = False
+) -> None:
+    """Write the file, whole or not at all; see :func:`module_source`.
 
     Raises:
         GraphError: see :func:`module_source`.
@@ -96,7 +111,7 @@ def write_module(graph: Graph, provenance: Provenance, path: Path, *, overwrite:
     path = Path(path)
     if not overwrite and os.path.lexists(path):
         raise PrimordiumError(f"{path} exists; choose another name, or allow overwriting")
-    source = module_source(graph, provenance)
+    source = module_source(graph, provenance, kernel=kernel)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         unfinished.write_text(source, encoding="utf-8")
@@ -135,13 +150,21 @@ def _runtime_sources(names: tuple[str, ...]) -> Iterator[str]:
         found.append(name)
         waiting += [n for n in re.findall(r"\w+", source) if n in _RUNTIME and n != name]
     for name in dict.fromkeys(reversed(found)):
-        yield re.sub(r"  # type: ignore.*", "", inspect.getsource(_RUNTIME[name]))
+        yield _plain_source(_RUNTIME[name])
+
+
+def _plain_source(item: Any) -> str:
+    """The source of a function or class, without what only a type checker reads."""
+    return re.sub(r"  # type: ignore.*", "", inspect.getsource(item))
 
 
 def _imports(code: str) -> str:
     """The import statements that the code needs."""
-    functional = "import torch.nn.functional as F\n" if re.search(r"\bF\.", code) else ""
-    return _IMPORTS.format(functional=functional)
+    return _IMPORTS.format(
+        functional="import torch.nn.functional as F\n" if re.search(r"\bF\.", code) else "",
+        os="import os\n" if re.search(r"\bos\.", code) else "",
+        typing="from typing import Any, NamedTuple\n" if "NamedTuple" in code else "",
+    )
 
 
 def _golden_constant(measured: Golden) -> str:
@@ -173,9 +196,13 @@ def _graph_constant(graph: Graph) -> str:
 @torch.enable_grad()
 def _verify(source: str, name: str, measured: Golden) -> None:
     """Run the checks of the file that is about to be written."""
+    file = f"<primordium export {name}>"
     namespace: dict[str, Any] = {"__name__": name}
+    # Triton reads the sources of kernels, for which this is where Python looks.
+    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
     # The text was made above, from installed templates; words from outside stand in string literals only.
-    exec(compile(source, f"<{name}>", "exec"), namespace)
+    exec(compile(source, file, "exec"), namespace)
+    del linecache.cache[file]
     test = self_test.SelfTest(
         namespace[name],
         measured.values,

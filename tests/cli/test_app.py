@@ -9,8 +9,8 @@ from command_line import PROGRAM, invoke, succeed
 import primordium
 
 LISTS = [["status"], ["gates"], ["top"], ["show"], ["confirm"], ["verify"], ["presets"], ["doctor"]]
-LISTS += [["plugins", name] for name in ("list", "show", "check")]
-COMMANDS = [*LISTS, ["search"], ["resume"], ["export"], ["plugins"]]
+LISTS += [["plugins", name] for name in ("list", "show", "check")] + [["kernel", "show"]]
+COMMANDS = [*LISTS, ["search"], ["resume"], ["export"], ["plugins"], ["kernel"]]
 WRONG = [["nonsense"], ["search"], ["top", "run", "-n", "0"], ["plugins", "check"]]
 HEAVY = ("torch", "sympy", "networkx", "sklearn", "sqlalchemy", "numpy")
 

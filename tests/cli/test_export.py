@@ -47,6 +47,15 @@ def test_a_method_goes_where_it_is_told(tmp_path: Path) -> None:
     torch.testing.assert_close(layer_of(target, "EvonormS0")(8)(x), pm.layer("evonorm_s0", 8)(x))
 
 
+def test_a_file_may_bring_its_kernels(tmp_path: Path) -> None:
+    """Protects --kernel: the file says so, and is the same layer where there is no GPU."""
+    target = tmp_path / "layer.py"
+    assert "fused kernels on a GPU" in succeed("export", "evonorm_s0", "--kernel", "-o", target)
+    x = torch.randn(2, 8, 5, 5, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(layer_of(target, "EvonormS0")(8)(x), pm.layer("evonorm_s0", 8)(x))
+    assert "has no fused kernel" in refused("export", "layer: x - cumsum(x, axis=C)", "--kernel", "--force")
+
+
 def test_without_a_name_the_file_is_called_after_the_method(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -200,7 +200,7 @@ def test_files_mean_what_the_graph_means(written: Mapping[str, Written], title: 
     """Outputs, gradients and state that part from GraphModule's within three steps or in evaluation."""
     item = written[title]
     for shape in SHAPES:
-        reference = randomized(GraphModule(item.graph, shape[1]))
+        reference = randomized(GraphModule(item.graph, shape[1], backend="reference"))
         found = item.layer(shape[1])
         assert list(found.state_dict()) == list(reference.state_dict())
         found.load_state_dict(reference.state_dict())

@@ -1,0 +1,227 @@
+"""Python source that launches a plan's kernels: room for results, blocks for any shape, a call a kernel."""
+
+import re
+from collections.abc import Iterable, Sequence
+from math import isfinite
+
+from primordium.kernels.plan import ACTIVATION_AXES, Output, Plan
+from primordium.kernels.triton_blocks import CACHED, EASY, ROWS, RUN, USUAL, VALUES, capacity
+from primordium.kernels.triton_kernel import Argument, Group, Kernel, letters
+from primordium.kernels.triton_source import Source
+from primordium.primitives import axes as ax
+from primordium.primitives.axes import AxisSet
+
+WIDTH = 110
+_COLUMNS = 16
+_FRAME = ("x", "dy", "sizes", "B", "G", "c", "S", "cut", "whole", "floats", "combining", "torch", "triton")
+
+
+def call(start: str, arguments: Sequence[str], indent: int = 1, end: str = "") -> list[str]:
+    """A call in as few lines as formatters make of it."""
+    margin = "    " * indent
+    line = f"{margin}{start}({', '.join(arguments)}){end}"
+    if len(line) <= WIDTH:
+        return [line]
+    inner = f"{margin}    {', '.join(arguments)}"
+    middle = [inner] if len(inner) <= WIDTH else [f"{margin}    {argument}," for argument in arguments]
+    return [f"{margin}{start}(", *middle, f"{margin}){end}"]
+
+
+def size_of(axes: AxisSet) -> str:
+    """The number of positions of these axes, of sizes B, G, c and S."""
+    return " * ".join(ax.members(axes)) or "1"
+
+
+def unpacked(lines: Iterable[str]) -> list[str]:
+    """The statement that gives these lines the sizes that they read."""
+    read = set(re.findall(r"(?<![\w.\"])[BGcS]\b(?!\")", "\n".join(lines)))
+    names = [name for name in ax.members(ACTIVATION_AXES) if name in read]
+    return [f"    {', '.join(names)} = {', '.join(f'sizes.{name}' for name in names)}"] if names else []
+
+
+def cut_call(name: str, kernel: Kernel, direction: str) -> list[str]:
+    """The statement that cuts a kernel up, as :func:`triton_blocks.blocks` does, and keeps that by a name."""
+    lengths = ", ".join(f'"{letters(d)}": {size_of(d)}' for d in kernel.dims)
+    held = " ".join(letters(d) for d in kernel.resident)
+    most = min(USUAL[direction], capacity(kernel.alive))
+    each = min(8, 1 << max(VALUES // max(kernel.alive, 3), 1).bit_length() - 1)
+    options = [f"most={most}", f"each={each}"]
+    options += [f'held="{held}"'] if held else []
+    options += [f'rows="{letters(kernel.rows)}"'] if kernel.rows else []
+    kept = (" ".join(letters(d) for d in kernel.dims if d & group.kept) for group in kernel.groups)
+    left = [f'"{names}": {group.accumulators}' for names, group in zip(kept, kernel.groups, strict=True)]
+    options += [f"leaves={{{', '.join(left)}}}"] if kernel.loops else []
+    return call(f"{name} = cut", [f"{{{lengths}}}", *options])
+
+
+def fitting(sources: Iterable[Source]) -> list[str]:
+    """Conditions, as :func:`triton_blocks.fits` puts them, under which programs can cover what plans want."""
+    least: dict[str, int] = {}
+    most: dict[str, int] = {}
+    for source in sources:
+        kernels = [kernel for kernel in source.kernels if not kernel.combines]
+        for kernel, step in zip(kernels, source.plan.passes, strict=True):
+            held, inner = [size_of(d) for d in kernel.resident], ax.BIT[source.layout[-1]]
+            covered = step.resident | step.walked
+            if (held or kernel.rows) and not covered & inner:
+                held.append(f"min({RUN}, {source.layout[-1]})")
+            if held:
+                values = EASY if step.resident & ax.S else VALUES
+                text = f"whole({', '.join(held)})"
+                most[text] = min(most.get(text, 1 << 30), capacity(kernel.alive, values))
+            if kernel.rows:
+                least[size_of(ACTIVATION_AXES & ~covered)] = ROWS
+                text = size_of(covered)
+                most[text] = min(most.get(text, 1 << 30), CACHED // len(step.reads))
+    return [f"{text} >= {n}" for text, n in least.items()] + [f"{text} <= {n}" for text, n in most.items()]
+
+
+class Launch:
+    """The function that launches one direction.
+
+    Args:
+        name: of the function.
+        source: the kernels.
+        values: parameters and states that it is given.
+        prefix: put before the names of the kernels of passes.
+    """
+
+    def __init__(self, name: str, source: Source, values: Sequence[str], prefix: str) -> None:
+        self.name, self.source, self.prefix = name, source, prefix
+        self.plan: Plan = source.plan
+        self.values = tuple(values)
+        self.forward = self.plan.name == "forward"
+        self.taken = {*_FRAME, *(self.kernel_name(k) for k in source.kernels)}
+        self.leaves = {"x": "x", "dy": "dy"}
+        saved = () if self.forward else tuple(s.name for s in self.plan.saved)
+        self.given = tuple(self._free(name) for name in (*self.values, *saved))
+        self.leaves |= dict(zip((*self.values, *saved), self.given, strict=True))
+        self.outputs: dict[str, str] = {}
+        self.statistics: dict[str, str] = {}
+        self.partials: dict[str, str] = {}
+        self.counts: dict[str, str] = {}
+        self.lines: list[str] = []
+
+    def kernel_name(self, kernel: Kernel) -> str:
+        """The name of a kernel in the file; those of combinations are the same for every plan."""
+        return kernel.name if kernel.combines else f"{self.prefix}{kernel.name}"
+
+    def text(self) -> str:
+        """The function's source."""
+        main = ["x", "sizes"] if self.forward else ["x", "dy", "sizes"]
+        types = {"sizes": "Sizes"}
+        given = [f"{name}: {types.get(name, 'Tensor')}" for name in (*main, *self.given)]
+        kind = (
+            "Tensor, tuple[Tensor, ...], tuple[Tensor, ...]"
+            if self.forward
+            else "Tensor, tuple[Tensor | None, ...]"
+        )
+        self.lines += call(f"def {self.name}", given, 0, f" -> tuple[{kind}]:")
+        self.lines.append(f'    """{self._summary()}"""')
+        start = len(self.lines)
+        for output in self.plan.outputs:
+            self._room(output)
+        number = 0
+        for kernel in self.source.kernels:
+            if kernel.combines:
+                self._combine(kernel)
+            else:
+                self._pass(kernel, self._free(f"cut_{number}"))
+                number += 1
+        self.lines.append(f"    return {self._returned()}")
+        self.lines[start:start] = unpacked(self.lines[start:])
+        return "\n".join(self.lines)
+
+    def _summary(self) -> str:
+        passes, traffic = len(self.plan.passes), self.plan.traffic
+        scope = self.plan.scope
+        held = f"; programs hold {ax.show(scope.held)} whole" if scope.held else ""
+        held += f"; programs walk over {ax.show(scope.walked)} again" if scope.walked else ""
+        return (
+            f"The {self.plan.name}: {traffic} tensors of x's size moved in {passes} "
+            f"pass{'es' if passes > 1 else ''}{held}."
+        )
+
+    def _free(self, name: str) -> str:
+        while name in self.taken:
+            name += "_"
+        self.taken.add(name)
+        return name
+
+    def _room(self, output: Output) -> None:
+        """Allocate an output; one that is a statistic finished between programs is written as such."""
+        node = str(output.node)
+        if output.node in self.plan.split and node in self.statistics:
+            self.outputs[output.name] = self.statistics[node]
+            return
+        spelled = self._free(f"next_{output.name}" if output.name in self.values else output.name)
+        self.outputs[output.name] = spelled
+        full = output.axes == ACTIVATION_AXES
+        room = "torch.empty_like(x)" if full else f"floats(x, {size_of(output.axes)})"
+        self.lines.append(f"    {spelled} = {room}")
+        if output.node in self.plan.split:
+            self.statistics[node] = spelled
+
+    def _pass(self, kernel: Kernel, name: str) -> None:
+        self.lines += cut_call(name, kernel, self.plan.name)
+        for group in kernel.groups:
+            self._partial(kernel, group, name)
+        arguments = [self._argument(a, name) for a in kernel.arguments]
+        self._launch(kernel, f"{name}.programs", [*arguments, f"**{name}.options"])
+
+    def _partial(self, kernel: Kernel, group: Group, name: str) -> None:
+        """Room for a group's partial results, and for the statistics that will be finished from them."""
+        spelled = self._free(group.name)
+        self.partials[group.name] = spelled
+        over = [d for d in kernel.dims if d & group.over]
+        parts = " * ".join(f'{name}.tiles["{letters(d)}"]' for d in over) or "1"
+        count = self.counts[group.name] = self._free(f"parts_{spelled}")
+        kept = size_of(group.kept)
+        factor = f"{group.accumulators} * " if group.accumulators > 1 else ""
+        self.lines.append(f"    {count} = {parts}")
+        product = count if kept == "1" else f"{count} * {kept}"
+        self.lines.append(f"    {spelled} = floats(x, {factor}{product})")
+        for index in group.statistics:
+            if str(index) not in self.statistics:
+                self.statistics[str(index)] = self._free(self.plan.value(index))
+                self.lines.append(f"    {self.statistics[str(index)]} = floats(x, {kept})")
+
+    def _combine(self, kernel: Kernel) -> None:
+        (group,) = kernel.groups
+        count, kept = self.counts[group.name], size_of(group.kept)
+        numbers = {"parts": count, "kept": kept}
+        arguments = [numbers.get(a.role) or self._argument(a, "") for a in kernel.arguments]
+        programs = f"triton.cdiv({kept}, {_COLUMNS})"
+        self._launch(kernel, programs, [*arguments, f"**combining({count}, {kept})"])
+
+    def _launch(self, kernel: Kernel, programs: str, arguments: list[str]) -> None:
+        self.lines += call(f"{self.kernel_name(kernel)}[({programs},)]", arguments)
+
+    def _argument(self, argument: Argument, name: str) -> str:
+        match argument.role:
+            case "leaf":
+                return self.leaves[argument.name]
+            case "statistic":
+                return self.statistics[argument.name]
+            case "output":
+                return self.outputs[argument.name]
+            case "partial":
+                return self.partials[argument.name]
+            case "constant":
+                return repr(argument.value) if isfinite(argument.value) else f'float("{argument.value}")'
+            case "count":
+                return f"float({size_of(argument.axes)})"
+            case "size":
+                return size_of(argument.axes)
+        return f"{name}.steps"
+
+    def _returned(self) -> str:
+        if self.forward:
+            saved = [s.name for s in self.plan.saved]
+            states = [o.name for o in self.plan.outputs if o.name != "y" and o.name not in saved]
+            return f"{self.outputs['y']}, {self._tuple(states)}, {self._tuple(saved)}"
+        gradients = [self.outputs.get(f"grad_{name}", "None") for name in self.values]
+        return f"{self.outputs['grad_x']}, ({', '.join(gradients)}{',' if len(gradients) == 1 else ''})"
+
+    def _tuple(self, names: Sequence[str]) -> str:
+        return f"({', '.join(self.outputs[n] for n in names)}{',' if len(names) == 1 else ''})"
