@@ -393,10 +393,7 @@ def result_payload(outcome: Outcome) -> dict[str, Any]:
 
 def _add_seconds(timing: dict[str, float], outcome: Outcome, purpose: str = "evaluate") -> None:
     timing[purpose] = timing.get(purpose, 0.0) + outcome.seconds
-    if not isinstance(outcome.value, Evaluation):
-        return
-    spent = {f"kernels {name}": number for name, number in outcome.value.kernels.items()}
-    if purpose == "evaluate":
-        spent |= outcome.value.seconds
-    for name, number in spent.items():
-        timing[name] = timing.get(name, 0.0) + number
+    if isinstance(outcome.value, Evaluation):
+        spent = {f"kernels {name}": number for name, number in outcome.value.kernels.items()}
+        for name, number in {**spent, **(outcome.value.seconds if purpose == "evaluate" else {})}.items():
+            timing[name] = timing.get(name, 0.0) + number
