@@ -21,6 +21,8 @@ from primordium.primitives.graph import Graph, Node
 from primordium.primitives.views import train_view
 from primordium.search.space import get_space
 
+pytest.importorskip("triton")
+
 WORKER = """
 import sys, time
 sys.path.insert(0, sys.argv[3])

@@ -28,6 +28,8 @@ from primordium.primitives.graph import Graph
 from primordium.primitives.text import parse
 from primordium.primitives.views import train_view
 
+pytest.importorskip("triton")
+
 STATED = ["gelu", "swish", "bn_relu", "gn_silu", "evonorm_s0", "evonorm_b0", "ln_channel"]
 WIDE = {"B": 128, "G": 32, "c": 8, "S": 784}
 ODD = {"B": 128, "G": 32, "c": 16, "S": 196}

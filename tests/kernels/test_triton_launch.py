@@ -18,6 +18,8 @@ from primordium.plugins.methods import method
 from primordium.primitives.text import parse
 from primordium.primitives.views import train_view
 
+pytest.importorskip("triton")
+
 
 class Launch(NamedTuple):
     """What a driver is told."""

@@ -21,6 +21,8 @@ from primordium.plugins.methods import method
 from primordium.primitives.text import parse
 from primordium.primitives.views import eval_view, train_view
 
+pytest.importorskip("triton")
+
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 TWO = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
 LAYOUTS = ["contiguous", "channels_last", "sequence", "flat", "strided"]

@@ -18,6 +18,8 @@ from primordium.kernels.triton_cache import KernelCache, kernel_cache
 from primordium.kernels.triton_compile import Job
 from primordium.kernels.triton_pool import CompilePool, compile_many
 
+pytest.importorskip("triton")
+
 FORMULAS = ("x * 3", "exp(x)", "x * x")
 
 

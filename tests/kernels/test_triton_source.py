@@ -23,6 +23,8 @@ from primordium.primitives.primitive import PRIMITIVES
 from primordium.primitives.text import parse
 from primordium.primitives.views import train_view
 
+pytest.importorskip("triton")
+
 GOLDEN = Path(__file__).parent / "golden"
 NAMES = sorted(m.name for m in METHODS)
 STATED = ["swish", "bn_relu", "gn_silu", "evonorm_s0", "evonorm_b0", "ln_channel", "frn_tlu", "snake"]
