@@ -21,7 +21,7 @@ NEEDED = (
     *("sqlalchemy", "sklearn", "ray", "typer", "rich"),
 )
 OPTIONAL = {
-    "triton": "torch.compile on a GPU",
+    "triton": "fused kernels on a GPU",
     "onnx": "ONNX export",
     "onnxscript": "ONNX export",
     "onnxruntime": "running ONNX files",
@@ -105,6 +105,15 @@ def look_at_devices() -> Iterator[Finding]:
     yield Finding("threads", "ok", threads)
 
 
+def look_at_the_tape() -> Iterator[Finding]:
+    """Whether the compiled machine for CPUs was built, and what it uses."""
+    from primordium.kernels.tape import available, instruction_set
+
+    missing = "not built; torch and NumPy do its work, slower; install again where there is a C compiler"
+    there = available()
+    yield Finding("tape", "ok" if there else "note", f"uses {instruction_set()}" if there else missing)
+
+
 def look_at_workers() -> Iterator[Finding]:
     """Whether a worker process starts and answers."""
     from primordium.evaluators.executors import Job, ProcessExecutor
@@ -173,6 +182,7 @@ LOOKS = (
     look_at_python,
     look_at_packages,
     look_at_devices,
+    look_at_the_tape,
     look_at_workers,
     look_at_storage,
     look_at_plugins,
