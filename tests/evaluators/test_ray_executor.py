@@ -45,10 +45,22 @@ def _cluster() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def pool(_cluster: None) -> Iterator[RayExecutor]:
+def workers(_cluster: None) -> Iterator[RayExecutor]:
     """Two workers that evaluate expressions; each test leaves them without a job."""
     with RayExecutor(eval, 2) as executor:
         yield executor
+
+
+@pytest.fixture
+def pool(workers: RayExecutor) -> RayExecutor:
+    """The same, both ready: what is submitted to it begins at once, whatever a test before has killed."""
+
+    def all_there() -> bool:
+        outcomes(workers, ["1"])
+        return all(member.place is not None for member in workers._pool)
+
+    wait_until(all_there)
+    return workers
 
 
 # ------------------------------------------------------------------------------------------------- outcomes
@@ -102,12 +114,7 @@ def test_short_jobs_share_calls(pool: RayExecutor, monkeypatch: pytest.MonkeyPat
 
 def test_jobs_are_shared_among_the_workers(pool: RayExecutor, tmp_path: Path) -> None:
     """Protects short jobs from one worker that takes them all: two that wait for each other both go on."""
-
-    def all_there() -> bool:
-        outcomes(pool, ["1"] * 100)
-        return all(member.place is not None for member in pool._pool)
-
-    wait_until(all_there)
+    outcomes(pool, ["1"] * 100)
     there = [str(tmp_path / "0"), str(tmp_path / "1")]
     met = "next((True for _ in range(3000) if os.path.exists({!r}) or time.sleep(0.01)), False)"
     meet = [
